@@ -20,6 +20,7 @@ from werkzeug.security import check_password_hash
 
 from obsarchive.config.model import Config
 from obsarchive.core.documents import utc_now
+from obsarchive.core.natural_order import natural
 from obsarchive.errors import ArchiveError
 from obsarchive.store import Document, Users
 
@@ -260,7 +261,7 @@ def checked_programs(programs: Programs) -> Any:
     for program in programs:
         if _PROGRAM.fullmatch(program) is None:
             raise AccountError(f"{program!r} cannot be a programme: use letters, digits and dots.")
-    return sorted(set(programs))
+    return sorted(set(programs), key=natural)
 
 
 def setup_needed(users: Users) -> bool:

@@ -180,6 +180,7 @@ def test_administrators_manage_users(app, archive: SimpleNamespace, as_user, any
     answer = anybody.post("/welcome", "/welcome", token=token, password="a quiet night in june")
     assert answer.status_code == 302
     assert anybody.get(f"/observation/{archive.foreign}").status_code == 200
+    assert "<td>active</td>" in admin.get("/users").text
     assert admin.post("/users/programs", name="eve", programs="3").status_code == 302
     assert anybody.get(f"/observation/{archive.foreign}").status_code == 404
     assert admin.post("/users/remove", name="eve").status_code == 302

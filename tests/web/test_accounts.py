@@ -61,8 +61,8 @@ def test_a_bad_user_name_is_refused(store: Store, name: str) -> None:
 
 
 def test_a_user_is_added_once_and_with_sane_programmes(store: Store) -> None:
-    accounts.add_user(store.users, "ana", ["4", "3", "3"])
-    assert (store.users.find("ana") or {})["programs"] == ["3", "4"]
+    accounts.add_user(store.users, "ana", ["11", "4", "3", "3"])
+    assert (store.users.find("ana") or {})["programs"] == ["3", "4", "11"]
     with pytest.raises(AccountError, match="already"):
         accounts.add_user(store.users, "ana", ["5"])
     with pytest.raises(AccountError, match="programme"):

@@ -42,7 +42,7 @@ def test_answers_hold_what_is_described(ana, archive) -> None:
     schemas = ana.get("/api/v1/openapi.json").json["components"]["schemas"]
     (row,) = ana.get("/api/v1/observations?name=HD").json["observations"]
     assert row.keys() == schemas["Row"]["properties"].keys()
-    assert row["strehl_bright_star"] == 12.3
+    assert (row["strehl_bright_star"], row["strehl_error_bright_star"]) == (12.3, 0.4)
     assert row["date"] == "2016-09-25T03:00:00.000Z"
     found = ana.get(f"/api/v1/observations/{archive.own}").json
     assert found["pipelines"]["bright_star"]["steps"]["reduce"]["results"]["frames_used"] == 768
@@ -170,4 +170,7 @@ def test_basic_authentication_takes_a_token(app, ana, archive) -> None:
 
 def test_programs_that_ask_too_often_are_told_to_wait(app, ana, monkeypatch) -> None:
     monkeypatch.setattr("obsarchive.web.framework.authorization.MOST_REQUESTS", 5)
-    assert [ana.get("/api/v1").status_code for _ in range(7)][-1] == 429
+    answer = [ana.get("/api/v1") for _ in range(7)][-1]
+    assert (answer.status_code, answer.json["status"]) == (429, 429)
+    assert "wait a minute" in answer.json["error"]
+    assert "password" not in answer.text

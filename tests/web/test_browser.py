@@ -199,7 +199,7 @@ def test_a_source_is_found_looked_at_zoomed_and_folded(
     page.fill("main [name=radius]", "1")
     page.select_option("main [name=unit]", "arcmin")
     page.get_by_role("button", name="Search").click()
-    expect(page).to_have_url(f"{visit.address}/sources?ra=00%3A00%3A00&dec=20&radius=1&unit=arcmin")
+    expect(page).to_have_url(f"{visit.address}/sources?ra=00%3A00%3A00&dec=20&radius=1&unit=arcmin#found")
     expect(page.locator(".results-table tbody tr")).to_have_count(2)
     page.locator(".results-table").get_by_role("link", name=sources.event).click()
 

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from datetime import timedelta
+from html import unescape
 from types import SimpleNamespace
 
 import pytest
@@ -54,6 +55,16 @@ def test_events_are_listed_by_strength_to_those_who_may_see_them(app, events, as
     assert ana.get("/source/BEN 1/thumbnail.svg").status_code == 404
     assert decide(ana, "BEN 1", "keep").status_code == 404
     assert app.store.decisions.find("THEIRS", "BEN 1").version == 0
+
+
+def test_a_peak_has_its_error_on_every_page(events, as_user) -> None:
+    ana = as_user("ana")
+    cards = ana.get("/events").text.split("data-event>")[1:]
+    assert cards
+    for card in cards:
+        page = unescape(re.search(r'href="([^"]+)"', card)[1])
+        peak = re.search(r"· ([\d.]+ ± [\d.]+) <span class=\"unit\">mag", card)[1]
+        assert f'<td class="n">{peak}</td>' in ana.get(page).text
 
 
 def test_searches_and_pages(events, as_user) -> None:

@@ -139,6 +139,8 @@ def test_scripts_that_are_shown_run(app, archive, sources, monkeypatch, capsys) 
         f"/lightcurves?target={target}&star=1": "gp",
         f"/lightcurves/compare?target={target}&star=0&other=1": "gp",
         "/sources/compare?first=ANA 1&second=ANA 1": "export/csv",
+        "/search?program=3&sort=date&limit=1": archive.own,  # which is not on the first page
+        f"/dataset/{archive.datasets[0]}": "points",
     }
     with served(app) as address:
         ana = Visitor(app.test_client())
@@ -163,10 +165,19 @@ def test_a_page_of_others_has_no_examples(ana, archive) -> None:
     elsewhere = ana.get("/help/program?of=//elsewhere.example/x").text
     assert "what there is" in elsewhere
     assert "elsewhere" not in elsewhere.split("<main")[1].split("</main>")[0]
+    assert "what there is" in ana.get(f"/help/program?of={quote('http://[')}").text
 
 
 def test_every_page_links_to_its_examples(ana, archive) -> None:
     text = ana.get(f"/observation/{archive.own}").text
     assert f"/help/program?of=/observation/{quote(archive.own)}" in text
-    for page in ("/tonight", "/lightcurves", "/lightcurves/compare", "/sources/compare", "/events", "/programmes"):
-        assert f"/help/program?of={page}" in ana.get(page).text
+    compared = ("/lightcurves/compare", "/sources/compare")
+    for page in ("/tonight", "/lightcurves", *compared, "/events", "/programmes", "/sources", "/datasets"):
+        link = f"/help/program?of={page}"
+        assert link in ana.get(page).text
+        assert ana.get(link).status_code == 200, page
+
+
+def test_examples_of_a_source_are_those_of_the_project(ana, sources) -> None:
+    text = ana.get(f"/help/program?of={quote('/source/ANA 1?project=ANA')}").text
+    assert text.count("?project=ANA") == 3

@@ -49,6 +49,10 @@ def test_the_page_shows_parameters_and_the_model(lens: str, as_user: Any) -> Non
     values = [re.sub("<.*?>", "", cell) for cell in cells.split("</td>") if cell]
     assert values[0].startswith("58300.")
     assert all(" ± " in value for value in values[:3])
+    sets = re.search(r'aria-label="Light curves of the point lens">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)[1]
+    assert len(re.findall(r'<td class="n">[\d.]+ ± [\d.]+</td>', sets)) == 6, (
+        "source, blend and their ratio have errors"
+    )
     facts = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1])
     assert {(line["instrument"], line["filter"]) for line in facts["models"]} == {("ZTF", "g"), ("ZTF", "r")}
     for line in facts["models"]:
@@ -58,6 +62,19 @@ def test_the_page_shows_parameters_and_the_model(lens: str, as_user: Any) -> Non
         assert np.std((np.array(points["mag"]) - model) / np.array(points["mag_err"])) < 1.3
         assert np.array(points["residual"]) == pytest.approx(np.array(points["mag"]) - model, abs=0.02)
     assert json.loads(json.dumps(facts)) == facts
+
+
+def test_the_error_of_the_blend_is_that_of_the_source() -> None:
+    """The sum of both, the baseline, is known well: the ratio errs as both together."""
+    known = {name: {"value": 1.0} for name in ("t0", "u0", "tE")}
+    fluxes = {"source_flux": 100.0, "blend_flux": 50.0, "blend_flux_error": 1.0}
+    (one,) = LensView.of({"parameters": known, "sets": [fluxes]}).sets
+    assert one["blend_ratio_error"] == pytest.approx(51 / 99 - 0.5, rel=0.02)
+    assert one["blend_mag_error"] == pytest.approx(2.5 * np.log10(51 / 50), rel=0.02)
+    (dark,) = LensView.of({"parameters": known, "sets": [{**fluxes, "blend_flux": -1.0}]}).sets
+    assert "blend_mag_error" not in dark
+    (unknown,) = LensView.of({"parameters": known, "sets": [{**fluxes, "blend_flux_error": None}]}).sets
+    assert "blend_ratio_error" not in unknown
 
 
 def test_a_folded_curve_has_harmonics_and_a_source_without_event_no_model(

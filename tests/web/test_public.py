@@ -214,10 +214,30 @@ def test_hostile_names_stay_text(app, night, clock, anybody) -> None:
 
 def test_programs_that_ask_too_often_wait(app, night, clock, anybody, monkeypatch) -> None:
     monkeypatch.setattr(public, "MOST_REQUESTS", 5)
-    assert [anybody.get("/public").status_code for _ in range(7)].count(429) >= 1
+    last = [anybody.get("/public") for _ in range(7)][-1]
+    assert (last.status_code, last.headers["Retry-After"]) == (429, "60")
+    assert "wait a minute" in last.text
+    assert "password" not in last.text, "a visitor has none"
     app.store.slots.take("tar public 127.0.0.1", 1, timedelta(minutes=1))
     monkeypatch.setattr(public, "MOST_REQUESTS", 500)
-    assert anybody.get(f"/public/observation/{night.own}.tar").status_code == 429
+    answer = anybody.get(f"/public/observation/{night.own}.tar")
+    assert answer.status_code == 429
+    assert "Too many downloads are running already" in answer.text
+
+
+def test_a_public_page_has_the_companions_of_that_of_the_users(app, night, clock, anybody, as_user) -> None:
+    seen = {
+        "separation_arcsec": 0.7943,
+        "separation_error_arcsec": 0.0013,
+        "delta_mag": 2.022,
+        "delta_mag_error": 0.035,
+    }
+    results = {"n_references": 3, "detections": [seen]}
+    for key, value in results.items():
+        app.store.observations.set_fields(night.own, {f"pipelined.bright_star.steps.pca.results.{key}": value})
+    companion = '<th scope="row">Companion</th><td>0.7943 ± 0.0013″<br>Δ 2.022 ± 0.035 mag</td>'
+    for page in (anybody.get(f"/public/observation/{night.own}"), as_user("ana").get(f"/observation/{night.own}")):
+        assert companion in page.text
 
 
 def test_the_list_comes_in_pages(app, night, clock, anybody, monkeypatch) -> None:
@@ -281,19 +301,25 @@ def test_administrators_change_a_programme(app, night, as_user, anybody, clock) 
     assert (found.title, found.pi, found.doi, found.licence, found.period) == ("New", "Roe, R.", "10.5555/x", "CC0", 24)
     assert anybody.get(f"/public/observation/{night.own}").status_code == 404, "a longer period hides it again"
     assert app.store.audit.recent()[0]["action"] == "programme changed"
-    admin.post("/programme/3", period="archive")
+    admin.post("/programme/3", period="archive", months="24")  # which the form still shows
     assert app.store.programmes.find("3").period is None
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"doi": "javascript:alert(1)"}, {"period": "own", "months": "-1"}, {"period": "own", "months": "9" * 9}],
+    [
+        {"doi": "javascript:alert(1)"},
+        {"period": "own", "months": "-1"},
+        {"period": "own", "months": "9" * 9},
+        {"period": "archive", "months": "36"},  # months that were not chosen: data could be public too early
+    ],
 )
 def test_what_a_programme_cannot_be_is_refused(app, night, as_user, fields) -> None:
     before = app.store.programmes.find("3")
-    answer = as_user("admin").post("/programme/3", **fields)
+    answer = as_user("admin").post("/programme/3", title="Newer", **fields)
     assert answer.status_code == 400
     assert 'role="alert"' in answer.text
+    assert '<input name="title" maxlength="300" value="Newer">' in answer.text, "what was typed is not lost"
     assert app.store.programmes.find("3") == before
 
 

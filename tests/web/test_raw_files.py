@@ -11,13 +11,15 @@ from toy_archive import NIGHT
 from obsarchive.core.documents import utc_now
 
 DARK = b"SIMPLE  =                    T master dark"
+QUARTER = b"SIMPLE  =                    T master dark of quarter frames"
 
 
 @pytest.fixture
 def with_master(app, archive):
-    """Let the night have a master dark of the mode of the observations."""
-    record = archive.toy.product(app.layout.calibration(NIGHT), "dark_6.fits", DARK)
-    step = {"state": "done", "products": [record], "results": {}, "finished": utc_now()}
+    """Let the night have the master dark that calibrated the observations, and that of quarter frames in their mode."""
+    folder = app.layout.calibration(NIGHT)
+    records = [archive.toy.product(folder, "dark_6.fits", DARK), archive.toy.product(folder, "dark_64.fits", QUARTER)]
+    step = {"state": "done", "products": records, "results": {}, "finished": utc_now()}
     app.store.nights.set_fields(NIGHT, {"calib.steps.darks": step})
     app.store.observations.set_fields(archive.own, {"mode": "6"})
     return archive
@@ -71,6 +73,24 @@ def test_a_master_frame_comes_with_the_observation(app, with_master, as_user) ->
     answer = ana.get(address)
     assert answer.data == DARK
     assert "20160925_dark_6.fits" in answer.headers["Content-Disposition"]
+
+
+def test_the_master_is_the_one_that_was_used(app, with_master, as_user) -> None:
+    """A quarter frame in mode 6 takes the dark 64, which its mode does not name."""
+    own = with_master.own
+    ana = as_user("ana")
+    steps = app.store.observations.find(own)["pipelined"]["bright_star"]["steps"]
+    for used, other in (("dark_6", "dark_64"), ("dark_64", "dark_6")):
+        inputs = {
+            f"pipelined.bright_star.steps.{name}.inputs.calibration": f"{used}:aa flat_lp600:bb" for name in steps
+        }
+        app.store.observations.set_fields(own, inputs)
+        names = [entry["name"] for entry in ana.get(f"/api/v1/observations/{own}").json["sources"]]
+        assert f"{used}.fits" in names
+        assert f"{other}.fits" not in names
+        assert f"calib/{other}.fits" not in ana.get(f"/observation/{own}").text
+        members = ana.get(f"/download/observation/{own}.tar?raw=1").data
+        assert f"calibration/{other}.fits".encode() not in members
 
 
 def test_an_archive_with_raw_files_can_be_checked(app, with_master, as_user) -> None:

@@ -1,6 +1,7 @@
 """Light curves with models, and two stars compared: numbers of the pages, who may see them, and in a real browser."""
 
 import json
+import math
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,8 @@ from playwright.sync_api import expect
 from test_browser import CHROMIUM, Watched, _log_in, browser, visit  # noqa: F401
 from test_tasks import violations
 from toy_archive import ZTF
+
+from obsarchive.web.models.comparison import Comparison, Row
 
 TARGET = "SIM-2026-BLG-0001"
 
@@ -105,13 +108,26 @@ def test_two_sources_of_a_survey(series, as_user) -> None:
     assert {curve["filter"] for curve in facts["panels"][0]["curves"]} == {"g", "r"}
     far = f"/sources/compare?first=ZT 1&second={quote(series.event)}"
     assert len(facts_of(ana.get(far).text)["panels"]) == 1, "no filter in common"
-    assert ana.get("/sources/compare?first=ZT 1&second=BEN 1").status_code == 404
+    for unknown in ("BEN 1", "ZT 9"):
+        answer = ana.get(f"/sources/compare?first=ZT 1&second={unknown}")
+        assert answer.status_code == 404
+        assert f"no source called {unknown} that you may see" in answer.text
+        assert 'value="ZT 1"' in answer.text, "the form is there to mend it"
     assert as_user("ben").get("/sources/compare?first=ZT 1&second=BEN 1").status_code == 200
     assert "a number of days" in ana.get("/sources/compare?first=ZT 1&second=ZT 2&within=-1").text
     assert "has no light curve" in ana.get(f"/sources/compare?first=ZT 1&second={quote(series.empty)}").text
     example = ana.get("/sources/compare").text
     assert 'name="first" size="18" maxlength="200" value="WDJ0000+2000"' in example, "the strongest events"
     assert "BEN 1" not in example
+
+
+def test_one_common_epoch_has_no_scatter(app) -> None:
+    row = Row("DEMO r", 1, False, -0.385, 0.013, 0.0, None, 0.0, math.nan)
+    with app.test_request_context():
+        table = app.jinja_env.get_template("_comparison.html").module.comparison(Comparison({}, [row]), ("a", "b"), "")
+    assert "−0.385 ± 0.013" in table
+    assert "one epoch has none" in table
+    assert not re.search(r'<td class="n">0(\.0+)?</td>', table)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium")

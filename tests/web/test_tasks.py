@@ -62,7 +62,7 @@ def test_a_pi_looks_at_last_night(visit: Watched, archive: SimpleNamespace) -> N
     page.fill("main [name=radius]", "2")
     page.select_option("main [name=unit]", "arcmin")
     page.get_by_role("button", name="Search").click()
-    expect(page).to_have_url(f"{visit.address}/search?ra=10%3A20%3A30.5&dec=-00%3A00%3A15&radius=2&unit=arcmin")
+    expect(page).to_have_url(f"{visit.address}/search?ra=10%3A20%3A30.5&dec=-00%3A00%3A15&radius=2&unit=arcmin#found")
     expect(page.locator(".results-table tbody tr")).to_have_count(4)
     with page.expect_download() as export:
         page.get_by_role("link", name="CSV").click()

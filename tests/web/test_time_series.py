@@ -22,6 +22,7 @@ def test_people_see_their_own_only(archive, as_user) -> None:
     ana, admin = as_user("ana"), as_user("admin")
     listed = ana.get("/datasets").text
     assert "OGLE-2024-BLG-0034" in listed
+    assert 'Zero point <span class="unit">[mag]</span>' in listed
     assert "MOA-2024-BLG-0007" not in listed
     assert "MOA-2024-BLG-0007" in admin.get("/datasets/now").text
     for address in (f"/dataset/{archive.datasets[1]}", f"/dataset/{archive.datasets[1]}/file/photometry.h5"):

@@ -169,7 +169,7 @@ def _demand_login() -> ResponseReturnValue | None:
         return None if request.endpoint in OPEN | PUBLIC else login_manager.unauthorized()
     g.logged_in = True
     if is_for_programs() and portal().store.throttle.count(f"requests {current_user.name}", WINDOW_S) > MOST_REQUESTS:
-        abort(429)
+        abort(429, f"Programs of one user may ask {MOST_REQUESTS} times a minute: wait a minute.")
     needs_second_step = portal().settings.server.require_totp and current_user.is_admin
     if needs_second_step and not current_user.has_second_step and request.endpoint not in FIRST_STEPS:
         flash("Administrators of this archive need a two-step login: set it up first.")
@@ -180,7 +180,7 @@ def _demand_login() -> ResponseReturnValue | None:
 def _ask_for_login() -> ResponseReturnValue:
     if is_for_programs():
         return Response(
-            '{"error": "log in, or send a token"}\n',
+            '{"error": "log in, or send a token", "status": 401}\n',
             401,
             {"WWW-Authenticate": 'Bearer realm="archive", Basic realm="archive: any name, a token as password"'},
             mimetype="application/json",
@@ -232,7 +232,7 @@ def _program(token: str) -> User | None:
     user = store.users.find(found["user"]) if found else None
     if found is None or user is None:
         if store.throttle.count(f"token {address()}", WINDOW_S) > MOST_BAD_TOKENS:
-            abort(429)
+            abort(429, "Too many tokens that are not valid came from your address: wait a minute.")
         return None
     scope = getattr(current_app.view_functions.get(request.endpoint or ""), "token_scope", None)
     if scope not in found["scopes"] and request.endpoint is not None:  # else there is no such address: 404

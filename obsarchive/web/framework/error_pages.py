@@ -21,10 +21,10 @@ PAGES = {
     401: ("Please log in", "Your session ended. Log in and try again."),
     403: ("Not allowed", "The token does not allow this. Make another one on the page of your account."),
     404: ("Nothing here", "There is no such page or observation, or it belongs to another programme."),
-    405: ("Nothing here", "This address only takes a form."),
+    405: ("Not that way", "This address does not take this kind of request."),
     410: ("Not there any more", "This file is not on the disk of the archive any more."),
     413: ("Too much", "What was sent is larger than anything this page needs."),
-    429: ("Too many attempts", "Wait five minutes, then try again. Forgot the password? An administrator can help."),
+    429: ("Too many requests", "Wait five minutes, then try again. Forgot the password? An administrator can help."),
     500: ("Internal error", "It was written to the log. Tell an administrator the number below."),
     503: ("The database is not reachable", "Nothing is lost, but nothing can be shown now. Reload in a minute."),
 }
@@ -40,7 +40,7 @@ def register_error_handlers(app: Portal) -> None:
 
 def _page(status: int, **more: str) -> ResponseReturnValue:
     title, advice = PAGES.get(status, PAGES[400])
-    headers = {"Retry-After": "300" if status == 429 else "60"} if status in (429, 503) else {}
+    headers = {"Retry-After": "300" if status == 429 and not more else "60"} if status in (429, 503) else {}
     if is_for_programs():
         return {"error": more.get("advice", title), "status": status, **more}, status, headers
     return render_template("problem.html", status=status, title=title, **{"advice": advice, **more}), status, headers
@@ -55,7 +55,7 @@ def _http(err: HTTPException) -> ResponseReturnValue:
         return err.response
     if err.code == 404 and (meant := meant_address()):
         return redirect(meant)
-    reason = err.description if err.code in (400, 403, 410) and err.description != type(err).description else None
+    reason = err.description if err.code in (400, 403, 410, 429) and err.description != type(err).description else None
     return _page(err.code or 500, **({"advice": reason} if reason else {}))
 
 

@@ -150,6 +150,17 @@ def _of_pipeline(name: str, steps: Sequence[str]) -> list[Column]:
             )
         )
         found.append(
+            Column(
+                f"strehl_error_{name}",
+                f"{words}: error of the Strehl ratio",
+                lambda card: _result(card, name, "strehl", "ratio_error_percent"),
+                "%",
+                2,
+                shown=False,
+                ucd="stat.error",
+            )
+        )
+        found.append(
             Column(f"flag_{name}", f"{words}: flag", lambda card: _result(card, name, "strehl", "flag"), shown=False)
         )
     if "pca" in steps:

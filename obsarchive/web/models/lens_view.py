@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from obsarchive.core.significant_digits import is_number
 from obsarchive.science.astrometry.times import JD_OF_MJD
 from obsarchive.science.light_curves.point_lens import magnification
+from obsarchive.web.models.comparison import MAGNITUDES_PER_E
 from obsarchive.web.models.light_curve_data import MAG_DIGITS, TIME_DIGITS, Curve, Facts
 
 POINTS = 400
@@ -47,7 +49,7 @@ class LensView:
     @property
     def sets(self) -> list[Mapping[str, Any]]:
         """What it says of each observatory and filter."""
-        return [one for one in self.document.get("sets") or [] if isinstance(one, Mapping)]
+        return [{**one, **_blend_errors(one)} for one in self.document.get("sets") or [] if isinstance(one, Mapping)]
 
     @property
     def warnings(self) -> list[str]:
@@ -125,3 +127,16 @@ class LensView:
         flux = float(found["source_flux"]) * magnified + float(found["blend_flux"])
         mag: NDArray[Any] = float(found["zero_point"]) - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
         return mag
+
+
+def _blend_errors(one: Mapping[str, Any]) -> dict[str, float]:
+    """Return the errors of magnitude and ratio of the blend of a light curve.
+
+    Source and blend add up to the baseline, which is known far better than either: one is too large as the other is
+    too small.
+    """
+    source, blend, error = (one.get(name) for name in ("source_flux", "blend_flux", "blend_flux_error"))
+    if not (is_number(source) and is_number(blend) and is_number(error)) or source == 0:
+        return {}
+    of_ratio = {"blend_ratio_error": error * abs(1 + blend / source) / abs(source)}
+    return {"blend_mag_error": MAGNITUDES_PER_E * error / blend, **of_ratio} if blend > 0 else of_ratio

@@ -86,6 +86,14 @@ def companions_of(card: Card, view: PipelineView) -> list[Companion]:
     return [Companion(item) for item in found or () if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
+def companions_seen(card: Card) -> list[Companion]:
+    """Return the companions of the first pipeline that subtracted the star; others see the same."""
+    for view in sorted(card.pipelines, key=lambda view: view is not card.best):
+        if isinstance(card.observation.pipeline(view.name).step("pca").results.get("n_references"), int):
+            return companions_of(card, view)
+    return []
+
+
 def cautions(results: Mapping[str, Any], companions: Iterable[Companion], wanted: int | None) -> list[str]:
     """Return what makes a contrast curve shallower than it could be.
 

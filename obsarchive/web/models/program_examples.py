@@ -38,7 +38,10 @@ for product in get("{address}").json()["products"]:
 """
 ROWS_BY_ASTROPY = """from astropy.table import Table
 
-rows = get("{address}").json()["observations"]
+rows, address = [], "{address}"
+while address:
+    page = get(address).json()
+    rows, address = rows + page["observations"], page.get("next")
 names = ["id", "date", "filter"]
 table = Table(rows=[[row[name] for name in names] for row in rows] or None, names=names)
 print(table)
@@ -75,7 +78,6 @@ COUNTERPARTS = {
     "triage.events": "events",
     "nights.calendar": "nights",
     "datasets.datasets": "list_datasets",
-    "datasets.dataset": "list_datasets",
     "datasets.lightcurves": "list_datasets",
     "star_comparison.compare": "list_datasets",
     "source_comparison.compare": "sources",
@@ -109,21 +111,21 @@ def examples(of: str) -> tuple[str, list[Example]]:
     endpoint, values, query = _understood(of)
     if endpoint in WITH_PARAMETERS and query:
         return WITH_PARAMETERS[endpoint](query)
-    for name, shown in BY_VALUE.items():
-        if endpoint.startswith(name):
-            value, found = shown
+    if endpoint.startswith("sources.") and "name" in values:
+        return _of_source(values["name"], query)
+    for blueprint, (value, found) in BY_VALUE.items():
+        if endpoint.startswith(blueprint) and value in values:
             return found(values[value])
     return _of_night(values["night"]) if "night" in values else _of_page(endpoint)
 
 
 def _understood(of: str) -> tuple[str, dict[str, str], str]:
     """Endpoint, values and query of a page; of anything else an endpoint without a name."""
-    parts = urlsplit(of)
     adapter = portal().url_map.bind_to_environ(request.environ)
-    path = parts.path.removeprefix(request.script_root)
     try:
-        endpoint, values = adapter.match(path, method="GET")
-    except (HTTPException, RequestRedirect):
+        parts = urlsplit(of)
+        endpoint, values = adapter.match(parts.path.removeprefix(request.script_root), method="GET")
+    except (ValueError, HTTPException, RequestRedirect):
         return "", {}, ""
     return endpoint, dict(values), parts.query
 
@@ -231,16 +233,26 @@ def _of_programme(program: str) -> tuple[str, list[Example]]:
     return f"the programme {program}", _of_search(urlencode({"program": program}))[1]
 
 
+def _of_dataset(key: str) -> tuple[str, list[Example]]:
+    curve = full_address("api.lightcurve", key=key)
+    return "this dataset", [
+        Example("curl: its state", _curl(full_address("api.dataset", key=key))),
+        Example("curl: light curve of the target", _curl(curve)),
+        Example("Python, requests", LOGIN + JSON.format(address=curve)),
+    ]
+
+
 def _of_target(name: str) -> tuple[str, list[Example]]:
     address = full_address("api.target", name=name)
     script = LOGIN + JSON.format(address=address)
     return f"the target {name}", [Example("curl: its epochs", _curl(address)), Example("Python, requests", script)]
 
 
-def _of_source(name: str) -> tuple[str, list[Example]]:
-    curves = full_address("api.source_lightcurves", name=name)
+def _of_source(name: str, query: str) -> tuple[str, list[Example]]:
+    project = {"project": parse_qs(query)["project"][-1]} if "project" in parse_qs(query) else {}
+    curves = full_address("api.source_lightcurves", name=name, **project)
     return f"the source {name}", [
-        Example("curl: what was found", _curl(full_address("api.source", name=name))),
+        Example("curl: what was found", _curl(full_address("api.source", name=name, **project))),
         Example("curl: points of its light curves", _curl(curves)),
         Example("Python, requests", LOGIN + JSON.format(address=curves)),
     ]
@@ -248,9 +260,9 @@ def _of_source(name: str) -> tuple[str, list[Example]]:
 
 BY_VALUE: dict[str, tuple[str, Callable[[str], tuple[str, list[Example]]]]] = {
     "observations.": ("obs_id", _of_observation),
-    "targets.target": ("name", _of_target),
-    "sources.source": ("name", _of_source),
-    "programmes.programme": ("program", _of_programme),
+    "targets.": ("name", _of_target),
+    "datasets.": ("key", _of_dataset),
+    "programmes.": ("program", _of_programme),
 }
 """How the endpoint begins, which of its values says what is shown, and who writes the examples."""
 WITH_PARAMETERS: dict[str, Callable[[str], tuple[str, list[Example]]]] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import abort
 
 from obsarchive.core.documents import Night, Observation
+from obsarchive.core.values import as_mapping
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import resolve_product_path
 from obsarchive.web.models.pipeline_views import pipelines_of
@@ -84,12 +85,18 @@ def resolve_raw_path(path: Path) -> Path | None:
     return found if found.parent == folder and found.is_file() else None
 
 
+def masters_used(observation: Observation, pipelines: Iterable[str]) -> set[str]:
+    """Return what some pipelines calibrated an observation with, such as ``dark_64``: names of files of the night."""
+    records = (record for name in pipelines for record in observation.pipeline(name).steps().values())
+    return {label.split(":")[0] for record in records for label in str(record.inputs.get("calibration") or "").split()}
+
+
 def masters_of(observation: Observation) -> list[SourceFile]:
-    """Return the master frames of the night that calibrate an observation: the dark of its mode, its filter's flat."""
-    document = portal().store.nights.find(observation.night)
+    """Return the master frames of the night that calibrated an observation; none before it was reduced."""
+    wanted = masters_used(observation, as_mapping(observation.document.get("pipelined")))
+    document = portal().store.nights.find(observation.night) if wanted else None
     if document is None:
         return []
-    wanted = {f"dark_{observation.mode}.fits", f"flat_{observation.filter}.fits"}
     layout = portal().layout
     views = pipelines_of(Night(document), portal().chain, layout, {})
     products = {
@@ -101,7 +108,7 @@ def masters_of(observation: Observation) -> list[SourceFile]:
     return [
         SourceFile(name, resolve_product_path(path, layout, observation.night), str(record.get("sha256") or ""))
         for name, (path, record) in products.items()
-        if name in wanted
+        if Path(name).stem in wanted and name.endswith(".fits")
     ]
 
 

@@ -21,6 +21,7 @@ from obsarchive.web.framework.file_responses import as_attachment, resolve_produ
 from obsarchive.web.models.cards import card_of
 from obsarchive.web.models.citations import citation, place_of, release
 from obsarchive.web.models.download_names import master_name, product_name
+from obsarchive.web.models.measurements import companions_seen
 from obsarchive.web.models.packages import package, product_bytes, tar
 from obsarchive.web.models.pipeline_views import find_product, pipelines_of
 from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files, resolve_raw_file
@@ -54,7 +55,7 @@ def limited(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseRetur
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
         if asks_too_often():
-            abort(429)
+            abort(429, f"One address may ask {MOST_REQUESTS} times a minute: wait a minute, then try again.")
         return view(*args, **kwargs)
 
     return guarded
@@ -103,6 +104,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         observation=card.observation,
         document=card.observation.document,
         night=card.observation.night,
+        companions=companions_seen(card),
         citation=cited,
         metadata=cited.schema_org(download, _fits_files(card)),
         raw=raw_files(card.observation),

@@ -2,6 +2,7 @@
 
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import NotFound
 
 from obsarchive.instruments.base import number
 from obsarchive.store import TriageCriteria
@@ -30,7 +31,9 @@ def compare() -> ResponseReturnValue:
         within, problem = WITHIN_D, f"within: a number of days up to {MOST_WITHIN_D:g}"
     if request.args.get("show", "") not in ("", *KINDS):
         problem = f"show: one of {', '.join(KINDS)}"
-    views = [SourceView.find(name) for name in names if name]
+    views, unknown = _known(names)
+    if unknown:
+        problem = f"There is no source called {unknown} that you may see."
     found = None
     if len(views) == 2 and not problem:
         stars = [[drawn_curve(curve) for curve in view.curves().good] for view in views]
@@ -49,7 +52,18 @@ def compare() -> ResponseReturnValue:
         within=within,
         found=found,
         problem=problem,
-    )
+    ), 404 if unknown else 200
+
+
+def _known(names: tuple[str, str]) -> tuple[list[SourceView], str]:
+    """Return what is known of the sources that are named, and the first name of which nothing is."""
+    views = []
+    for name in filter(None, names):
+        try:
+            views.append(SourceView.find(name))
+        except NotFound:
+            return views, name
+    return views, ""
 
 
 def _strongest() -> tuple[str, str]:

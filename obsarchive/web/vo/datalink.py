@@ -7,7 +7,7 @@ from typing import Any
 
 from obsarchive.core.documents import Observation
 from obsarchive.web.framework.context import full_address
-from obsarchive.web.models.raw_data import SourceFile, resolve_raw_path
+from obsarchive.web.models.raw_data import SourceFile, masters_used, resolve_raw_path
 from obsarchive.web.vo.answers import ResultTable, ServiceDescriptor, ServiceParameter
 from obsarchive.web.vo.archive_files import Archive, ArchiveFile, files_of
 from obsarchive.web.vo.client import is_public, service_address
@@ -126,8 +126,7 @@ def _progenitors(archive: Archive, file: ArchiveFile, seen: Observation) -> Iter
 
 def _calibration(archive: Archive, file: ArchiveFile, seen: Observation) -> Iterator[Link]:
     """Yield the masters that the pipeline used, as the night has them."""
-    steps = seen.pipeline(file.folder).steps().values()
-    used = {label.split(":")[0] for record in steps for label in str(record.inputs.get("calibration") or "").split()}
+    used = masters_used(seen, [file.folder])
     for master in masters(archive, seen.night) if used else ():
         label = Path(master.name).stem
         if label in used:
