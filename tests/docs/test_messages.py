@@ -12,7 +12,15 @@ from obsarchive.core.causes import CAUSES, OTHER
 from obsarchive.web.framework.error_pages import PAGES
 
 FOLDERS = ("daemon", "database", "execution", "store", "web")
-FILES = ("cli/daemon.py", "cli/demo.py", "cli/portal.py", "cli/status.py", "config/model.py", "io/file_locks.py")
+FILES = (
+    "cli/daemon.py",
+    "cli/demo.py",
+    "cli/portal.py",
+    "cli/status.py",
+    "config/loading.py",
+    "config/model.py",
+    "io/file_locks.py",
+)
 LOGGED = ("warning", "error", "exception")
 RAISED = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
 CHAPTER = OPERATIONS[OPERATIONS.index("\n## Messages\n") :]
