@@ -275,6 +275,12 @@ COMMANDS = {
         _CONFIG,
         _flag("--repair", "have what differs from the database's checksums made again"),
     ),
+    "recompress": Command(
+        "recompress.run",
+        "Write raw nights once more in tiles (.fits.fz), with equal pixels and headers.",
+        _argument("nights", nargs="+", type=Path, metavar="NIGHT_DIR", help="folders of nights with raw files"),
+        _argument("target", type=Path, metavar="DIR", help="the nights go there; what is there already stays"),
+    ),
     "simulate": Command(
         "demo.simulate",
         "Write a simulated night of raw files.",
