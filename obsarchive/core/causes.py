@@ -68,7 +68,7 @@ CAUSES = (
 OTHER = Cause("other", "", "read the message; ask for a redo when its reason is gone")
 
 AFTER: dict[State, str] = {
-    State.REJECTED: "nothing: these data cannot give the product; it is made when they change",
+    State.REJECTED: "these data cannot give the product; it is made when they change, a redo tries once more",
     State.LACKING: "nothing: it is made when what it lacks arrives",
 }
 """What an operator does about steps that ended without a failure."""
