@@ -73,7 +73,7 @@ def unpack(path: Path, folder: Path, threads: int | None = None, max_bytes: int 
     is_plain = not is_stream and path.suffix.lower() != ".fz" and not has_tiles(path)
     if is_plain and not has_amplifiers(path):
         return path
-    with _settled(path) as mark:
+    with settled(path) as mark:
         is_packed_by_name = path.suffix.lower() in (".bz2", ".gz", ".fz")
         stem = path.name.removesuffix(path.suffix if is_packed_by_name else "").removesuffix(".fits")
         target = folder / f"{stem[:160]}.{mark}.fits"
@@ -147,7 +147,7 @@ def _put_together(contents: Contents, name: str, target: Path) -> None:
 
 
 @contextmanager
-def _settled(path: Path) -> Iterator[str]:
+def settled(path: Path) -> Iterator[str]:
     """Yield the signature of a raw file; there is no verdict on one that changes meanwhile."""
     before = signature([path])
     try:

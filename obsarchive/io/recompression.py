@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from obsarchive.errors import ArchiveError, BadRawData, NotReady
+from obsarchive.errors import ArchiveError, BadRawData
 from obsarchive.io.atomic import atomic_path
 from obsarchive.io.compression import Job, decompress, packing_of
-from obsarchive.io.raw_files import MAX_UNPACKED_BYTES, signature
+from obsarchive.io.raw_files import MAX_UNPACKED_BYTES, settled
 
 PROGRAM = "fpack"
 INTEGERS, FLOATS = ("-r",), ("-g2", "-q", "0")
@@ -46,15 +46,14 @@ def recompress(source: Path, target: Path) -> None:
     program = shutil.which(PROGRAM)
     if program is None:
         raise ArchiveError(f"expected the program {PROGRAM}, found none: install libcfitsio-bin")
-    before = signature([source])
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".recompress-") as name:
         plain, again, threads = Path(name) / "plain.fits", Path(name) / "again.fits", len(os.sched_getaffinity(0))
-        if packing_of(source):
-            decompress(Job(source, plain, threads, MAX_UNPACKED_BYTES))
-        else:
-            plain.symlink_to(source.resolve())
-        with atomic_path(target) as part:
+        with atomic_path(target) as part, settled(source):
+            if packing_of(source):
+                decompress(Job(source, plain, threads, MAX_UNPACKED_BYTES))
+            else:
+                plain.symlink_to(source.resolve())
             _pack(program, plain, part, source.name)
             decompress(Job(part, again, threads, MAX_UNPACKED_BYTES))
             difference = _difference(plain, again)
@@ -62,8 +61,6 @@ def recompress(source: Path, target: Path) -> None:
                 raise BadRawData(f"{source.name} would not come back as it is from tiles: {difference}; it stays")
             status = source.stat()
             os.utime(part, ns=(status.st_atime_ns, status.st_mtime_ns))
-            if signature([source]) != before:
-                raise NotReady(f"{source.name}: still being written")
 
 
 def _pack(program: str, plain: Path, part: Path, name: str) -> None:
