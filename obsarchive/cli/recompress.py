@@ -7,6 +7,7 @@ from pathlib import Path
 from obsarchive.cli.console import say
 from obsarchive.core import logs
 from obsarchive.errors import ArchiveError
+from obsarchive.io.compression import explained
 from obsarchive.io.recompression import packed_name, recompress
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,8 @@ def run(options: Namespace) -> int:
     logs.set_up(None, "command", "INFO")
     before = after = failed = 0
     for night in options.nights:
-        wanted = [path for path in sorted(night.iterdir()) if path.is_file() and packed_name(path.name)]
+        with explained(night):
+            wanted = [path for path in sorted(night.iterdir()) if path.is_file() and packed_name(path.name)]
         for number, source in enumerate(wanted, 1):
             target: Path = options.target / night.resolve().name / packed_name(source.name)
             try:

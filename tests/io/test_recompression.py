@@ -111,3 +111,8 @@ def test_the_command_packs_a_night_and_goes_on_where_it_stopped(tmp_path, capsys
     broken.unlink()
     assert main(["recompress", str(night), str(tmp_path / "second")]) == 0
     assert (tmp_path / "second" / "20260314" / f"{NAME}.fz").stat().st_ino == made
+
+
+def test_a_night_that_is_not_there_is_named(tmp_path, capsys):
+    assert main(["recompress", str(tmp_path / "20260314"), str(tmp_path / "second")]) != 0
+    assert "20260314 cannot be read: " in capsys.readouterr().err
