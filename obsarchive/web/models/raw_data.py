@@ -93,7 +93,8 @@ def masters_used(observation: Observation, pipelines: Iterable[str]) -> set[str]
 
 def masters_of(observation: Observation) -> list[SourceFile]:
     """Return the master frames of the night that calibrated an observation; none before it was reduced."""
-    wanted = masters_used(observation, as_mapping(observation.document.get("pipelined")))
+    used = masters_used(observation, as_mapping(observation.document.get("pipelined")))
+    wanted = {f"{label}.fits" for label in used}
     document = portal().store.nights.find(observation.night) if wanted else None
     if document is None:
         return []
@@ -108,7 +109,7 @@ def masters_of(observation: Observation) -> list[SourceFile]:
     return [
         SourceFile(name, resolve_product_path(path, layout, observation.night), str(record.get("sha256") or ""))
         for name, (path, record) in products.items()
-        if Path(name).stem in wanted and name.endswith(".fits")
+        if name in wanted
     ]
 
 
