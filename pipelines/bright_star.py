@@ -128,6 +128,7 @@ def _noise(
         "sky_adu2": noise.sky,
         "grain_adu": noise.grain,
         "lift_adu": noise.lift,
+        "light_lift": noise.light_lift,
         "sampling": noise.sampling,
         "offset_px": coverage_offset(shifts, ranking.reference, core_px, stack.scale, stack.pixfrac),
     }

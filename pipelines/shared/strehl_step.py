@@ -78,7 +78,8 @@ def _noise(work: Workspace) -> StackNoise | None:
     if not told:
         return None
     y, x = told.get("offset_px", (0.0, 0.0))
-    return StackNoise(told["sky_adu2"], told["grain_adu"], told["lift_adu"], told["sampling"], (y, x))
+    lifts = told["lift_adu"], told.get("light_lift", 0.0)
+    return StackNoise(told["sky_adu2"], told["grain_adu"], lifts[0], told["sampling"], (y, x), lifts[1])
 
 
 def _rounded(value: float) -> float | None:

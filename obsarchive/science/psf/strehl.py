@@ -4,9 +4,8 @@ Both are measured alike: same pixels, same circular aperture, and a peak interpo
 the spatial frequencies that the telescope transmits (Roberts et al. 2004, Proc. SPIE 5490, 504 compare such methods).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
@@ -148,16 +147,23 @@ def measure_strehl(
     perfect_peak = ideal.height
     perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
     noise = noise or stack_noise(star.box - star.background, core_px, aperture_px, response_px)
-    peak = found.height - noise.lift
+    # peaks of frames are looked for at half of lambda / D
+    searched_px = float(
+        np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, np.sqrt(DROP_VARIANCE) * response_px[0])
+    )
+    lifts = aligned_noise(found.radii, found.profile, noise, searched_px)
+    lift = float(lifts[0])
+    peak = found.height - lift
     # both peaks relative to the flux in the same aperture
     ratio = peak / star.flux * perfect_flux / perfect_peak
     variance = noise.variance(star.image)
-    # peaks of frames are looked for at half of lambda / D
-    searched_px = np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, np.sqrt(DROP_VARIANCE) * response_px[0])
-    aligned = partial(aligned_noise, height=noise.lift, sigma_px=float(searched_px))
+
+    def aligned(radius: Float64Array) -> Float64Array:
+        return np.interp(radius, found.radii, lifts, right=0.0)
+
     fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance, aligned)
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
-    fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, aligned) or (fit.fwhm, np.nan)
+    fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, lifts) or (fit.fwhm, np.nan)
     # what uneven coverage does to the peak it does to its surroundings, too; half of the squares along either axis
     widened = noise.sampling / 2.355
     shifted = widened * fwhm / np.sqrt(2)
@@ -168,7 +174,7 @@ def measure_strehl(
     of_core = np.hypot(widened / fit.core_share, blurred)
     shifted = float(np.hypot(shifted, _UNSEEN_SHIFT * unseen * response_px[0]))
     flux_error = star.flux_error(variance)
-    by_light = peak_error / peak, LIFT_ERROR * noise.lift / peak, flux_error / star.flux
+    by_light = peak_error / peak, LIFT_ERROR * lift / peak, flux_error / star.flux
     relative = *by_light, noise.sampling, _UNSEEN_PEAK * unseen
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
@@ -235,19 +241,27 @@ class _Peak:
         height = float(np.sqrt(np.sum(self._kernel(response_px) ** 2 * variance)))
         return height, float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[1, 1]))
 
+    @property
+    def radii(self) -> Float64Array:
+        """Distances of the profile [pixel]."""
+        return np.linspace(0, self.analyse.shape[1] / 4, 200)
+
+    @cached_property
+    def profile(self) -> Float64Array:
+        """Means on circles around the maximum."""
+        return np.array([self._ring(radius) for radius in self.radii])
+
     def full_width(
         self,
         variance: Float64Array,
         response_px: tuple[float, ...],
-        aligned: Callable[[Float64Array], Float64Array],
+        lift: Float64Array,
     ) -> tuple[float, float] | None:
         """Return the full width at half maximum of the azimuthal mean without aligned noise, and its error.
 
         None where it is too wide.
         """
-        radii = np.linspace(0, len(variance) / 4, 200)
-        lift = aligned(radii)
-        profile = np.array([self._ring(radius) for radius in radii]) - lift
+        radii, profile = self.radii, self.profile - lift
         peak = self.height - lift[0]
         below = np.flatnonzero(profile < peak / 2)
         if not len(below) or below[0] == 0:
