@@ -19,6 +19,9 @@ from obsarchive.science.statistics import MAD_TO_SIGMA
 UNEVEN = 2.5
 """Factor on the error by uneven coverage, which is of first order in it: from simulated sequences of 10 to 60."""
 
+UNEVEN_LEFT = 0.45
+"""Share of it that is left where `coverage` is known, from the same."""
+
 LIFT_ERROR = 0.3
 """Relative error of the height by aligned noise: of faint stars by Fourier optics the noise is found to be 5 to 15 %
 too small, and the curvature of the peaks, which noise has chosen, up to 25 % too large."""
@@ -48,8 +51,10 @@ class StackNoise:
     sampling : float
         Relative error of the peak by frames of unequal sharpness that cover the pixels unevenly.
     offset : (float, float)
-        How far (y, x) the star is from its place, because frames cover the pixels unevenly, see `coverage_offset`
+        How far (y, x) the star is from its place, because frames cover the pixels unevenly, see `uneven_coverage`
         [pixel].
+    coverage : float or None
+        Relative change of the peak by it, of the same; None where it is not known.
     """
 
     sky: float
@@ -58,6 +63,12 @@ class StackNoise:
     sampling: float = 0.0
     offset: tuple[float, float] = (0.0, 0.0)
     light_lift: float = 0.0
+    coverage: float | None = None
+
+    @property
+    def left(self) -> float:
+        """Relative error of the peak by uneven coverage, once it is corrected."""
+        return self.sampling if self.coverage is None else UNEVEN_LEFT * self.sampling
 
     def variance(self, light: Float64Array) -> Float64Array:
         """Return the variance at pixels of so much light [unit of the image ** 2]."""

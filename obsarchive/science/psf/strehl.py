@@ -36,6 +36,7 @@ _TRUSTED_SNR = 15.0
 _LOWEST_RATIO = 0.005
 _TRUSTED_ERROR = 0.25
 """Largest relative error of a trusted ratio."""
+_LEAST_CORE_SHARE = 0.1
 _UNSEEN_PEAK, _UNSEEN_WIDTH, _UNSEEN_SHIFT = 0.8, 0.8, 1.7
 """Errors of height and width (relative) and place (pixels of a frame) of a peak whose frequencies are all beyond the
 sampling limit of the frames; those of a share of them are so much smaller. From stars by Fourier optics."""
@@ -144,7 +145,6 @@ def measure_strehl(
     # at the sub-pixel phase of the star: both peaks lose alike by sampling
     perfect = diffraction_limited_psf(optics, pixel_arcsec, len(star.patch), response_px, (dy, dx))
     ideal = _band_limited_peak(perfect, optics, pixel_arcsec)
-    perfect_peak = ideal.height
     perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
     noise = noise or stack_noise(star.box - star.background, core_px, aperture_px, response_px)
     # peaks of frames are looked for at half of lambda / D
@@ -153,9 +153,11 @@ def measure_strehl(
     )
     lifts = aligned_noise(found.radii, found.profile, noise, searched_px)
     lift = float(lifts[0])
-    peak = found.height - lift
+    # what uneven coverage takes from the peak makes it wider
+    uneven = noise.coverage or 0.0
+    peak = (found.height - lift) / (1 + uneven)
     # both peaks relative to the flux in the same aperture
-    ratio = peak / star.flux * perfect_flux / perfect_peak
+    ratio = peak / star.flux * perfect_flux / ideal.height
     variance = noise.variance(star.image)
 
     def aligned(radius: Float64Array) -> Float64Array:
@@ -164,18 +166,19 @@ def measure_strehl(
     fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance, aligned)
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
     fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, lifts) or (fit.fwhm, np.nan)
+    fwhm *= 1 + uneven / 2
+    core = fit.core * (1 + uneven / 2 / max(fit.core_share, _LEAST_CORE_SHARE))
     # what uneven coverage does to the peak it does to its surroundings, too; half of the squares along either axis
     widened = noise.sampling / 2.355
-    shifted = widened * fwhm / np.sqrt(2)
     # what frames cannot sample lies where noise and the phase of their pixels put it
     unseen = ideal.share_beyond(0.5 / response_px[0])
     blurred = _UNSEEN_WIDTH * unseen
+    shifted = np.hypot(widened * fwhm / np.sqrt(2), _UNSEEN_SHIFT * unseen * response_px[0])
     # the core has to answer for the whole peak
     of_core = np.hypot(widened / fit.core_share, blurred)
-    shifted = float(np.hypot(shifted, _UNSEEN_SHIFT * unseen * response_px[0]))
     flux_error = star.flux_error(variance)
     by_light = peak_error / peak, LIFT_ERROR * lift / peak, flux_error / star.flux
-    relative = *by_light, noise.sampling, _UNSEEN_PEAK * unseen
+    relative = *by_light, noise.left, _UNSEEN_PEAK * unseen
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(
@@ -183,8 +186,8 @@ def measure_strehl(
         ratio_error=error,
         fwhm_arcsec=fwhm * pixel_arcsec,
         fwhm_error_arcsec=float(np.hypot(fwhm_error, np.hypot(widened, blurred) * fwhm)) * pixel_arcsec,
-        core_arcsec=fit.core * pixel_arcsec,
-        core_error_arcsec=float(np.hypot(fit.core_error, of_core * fit.core)) * pixel_arcsec,
+        core_arcsec=core * pixel_arcsec,
+        core_error_arcsec=float(np.hypot(fit.core_error, of_core * core)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
         halo_error_arcsec=float(np.hypot(fit.halo_error, np.hypot(widened, blurred / 2) * fit.halo)) * pixel_arcsec,
         y=row + dy - noise.offset[0],
@@ -212,7 +215,7 @@ def _doubts(star: StarProfile, fit: CoreAndHalo, ratio: float, error: float, sha
         f"{core} is too sharp": fit.core < 0.7 * sharpest_px,
         f"{core} is not sharp": fit.core > 4 * sharpest_px,
         "core is wider than its halo": fit.core > fit.halo,  # never of a star without one
-        "no core stands out of the halo": fit.core_share < 0.1,
+        "no core stands out of the halo": fit.core_share < _LEAST_CORE_SHARE,
     }
     return [reason for reason, holds in checks.items() if holds]
 
