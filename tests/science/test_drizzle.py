@@ -195,7 +195,8 @@ def test_peaks_of_few_frames_are_as_high_as_their_coverage_makes_them():
         for (dy, dx), height in zip(shifts, heights, strict=True):
             square = (y - place[0] + dy) ** 2 + (x - place[1] + dx) ** 2
             stack.add((height * np.exp(-square / 2)).astype(np.float32), dy, dx)
-        smooth = ndimage.gaussian_filter(np.nan_to_num(stack.image().astype(float)), 0.8)
+        # a telescope does not transmit what differs from pixel to pixel
+        smooth = ndimage.gaussian_filter(np.nan_to_num(stack.image().astype(float)), 1.2)
         return ndimage.map_coordinates(smooth, np.reshape(stack.output_position(*place), (2, 1)))[0]
 
     even = peak(rng.uniform(0, 1, (600, 2)), np.ones(600))
@@ -204,6 +205,6 @@ def test_peaks_of_few_frames_are_as_high_as_their_coverage_makes_them():
         shifts, heights = rng.normal(0, 2, (8, 2)), rng.uniform(0.7, 1.3, 8)
         found.append(peak(shifts, heights) / heights.mean() / even - 1)
         told.append(uneven_coverage(shifts, heights, place, 1.0, 2, 0.6).peak)
-    assert np.std(found) > 0.006
+    assert np.std(found) > 0.003
     assert np.std(np.subtract(found, told)) < 0.4 * np.std(found)
     assert abs(np.mean(told) - np.mean(found)) < 2e-3
