@@ -5,14 +5,14 @@ the spatial frequencies that the telescope transmits (Roberts et al. 2004, Proc.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
-from scipy.special import j0
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.arrays import Complex128Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
+from obsarchive.science.psf.band_limited_peak import band_limited_peak
 from obsarchive.science.psf.core_and_halo import CoreAndHalo, fit_core_and_halo
 from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_limited_psf
 from obsarchive.science.psf.neighbours import profile_among_neighbours
@@ -24,9 +24,6 @@ APERTURE_ARCSEC = 2.5
 """Radius of the aperture [arcsec]; smaller for small images."""
 LEAST_CORES = 4.0
 """Least radius of the aperture, in widths of the perfect core."""
-
-_SEARCH_PX = ((2.0, 0.5), (0.375, 0.125))
-"""Reach and steps of the search for the highest point, from the brightest pixel on [pixel]."""
 
 _HALO_ARCSEC = 0.7
 """First guess of the FWHM of the halo."""
@@ -140,11 +137,11 @@ def measure_strehl(
             f"expected a star of peak S/N above {_DETECTION_SNR:g} near (y, x) = ({row}, {column}), "
             f"found {star.peak_snr:.1f}"
         )
-    found = _band_limited_peak(star.patch, optics, pixel_arcsec)
+    found = band_limited_peak(star.patch, optics, pixel_arcsec)
     dy, dx = found.y, found.x
     # at the sub-pixel phase of the star: both peaks lose alike by sampling
     perfect = diffraction_limited_psf(optics, pixel_arcsec, len(star.patch), response_px, (dy, dx))
-    ideal = _band_limited_peak(perfect, optics, pixel_arcsec)
+    ideal = band_limited_peak(perfect, optics, pixel_arcsec)
     perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
     noise = noise or stack_noise(star.box - star.background, core_px, aperture_px, response_px)
     # peaks of frames are looked for at half of lambda / D
@@ -218,139 +215,6 @@ def _doubts(star: StarProfile, fit: CoreAndHalo, ratio: float, error: float, sha
         "no core stands out of the halo": fit.core_share < _LEAST_CORE_SHARE,
     }
     return [reason for reason, holds in checks.items() if holds]
-
-
-@dataclass(frozen=True, eq=False)
-class _Peak:
-    """Maximum of a star between the pixels: height, position from the central pixel, and how pixels make it."""
-
-    height: float
-    y: float
-    x: float
-    spectrum: Complex128Array
-    frequency: Float64Array
-    analyse: Complex128Array
-
-    def errors(self, variance: Float64Array, response_px: tuple[float, ...]) -> tuple[float, float, float]:
-        """Return the errors of height, y and x by noise of this density, which passed all responses but the first."""
-
-        def slope(by_y: int, by_x: int) -> float:
-            return float((self._waves(by_y, self.y) @ self.spectrum @ self._waves(by_x, self.x)).real)
-
-        slopes = np.stack([self._kernel(response_px, orders) for orders in ((1, 0), (0, 1))])
-        curvature = np.array([[slope(2, 0), slope(1, 1)], [slope(1, 1), slope(0, 2)]])
-        inverse = np.linalg.pinv(curvature)
-        covariance = inverse @ np.einsum("iyx,jyx,yx->ij", slopes, slopes, variance) @ inverse
-        height = float(np.sqrt(np.sum(self._kernel(response_px) ** 2 * variance)))
-        return height, float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[1, 1]))
-
-    @property
-    def radii(self) -> Float64Array:
-        """Distances of the profile [pixel]."""
-        return np.linspace(0, self.analyse.shape[1] / 4, 200)
-
-    @cached_property
-    def profile(self) -> Float64Array:
-        """Means on circles around the maximum."""
-        return np.array([self._ring(radius) for radius in self.radii])
-
-    def full_width(
-        self,
-        variance: Float64Array,
-        response_px: tuple[float, ...],
-        lift: Float64Array,
-    ) -> tuple[float, float] | None:
-        """Return the full width at half maximum of the azimuthal mean without aligned noise, and its error.
-
-        None where it is too wide.
-        """
-        radii, profile = self.radii, self.profile - lift
-        peak = self.height - lift[0]
-        below = np.flatnonzero(profile < peak / 2)
-        if not len(below) or below[0] == 0:
-            return None
-        i = int(below[0])
-        half = float(np.interp(-peak / 2, -profile[i - 1 : i + 1], radii[i - 1 : i + 1]))
-        slope = (profile[i] - profile[i - 1]) / (radii[i] - radii[i - 1])
-        kernel = self._kernel(response_px, radius=half) - self._kernel(response_px) / 2
-        by_lift = LIFT_ERROR * (lift[i] - lift[0] / 2)
-        return 2 * half, 2 * float(np.sqrt(np.sum(kernel**2 * variance) + by_lift**2) / abs(slope))
-
-    def share_beyond(self, limit: float) -> float:
-        """Return the share of the height that comes from frequencies beyond a limit along either axis [1/pixel]."""
-        within = np.abs(self.frequency) <= limit
-        low = self.spectrum * np.outer(within, within)
-        share = 1 - float((self._waves(0, self.y) @ low @ self._waves(0, self.x)).real) / self.height
-        return min(max(share, 0.0), 1.0)
-
-    def _ring(self, radius: float) -> float:
-        """Return the mean of the interpolated image on a circle around the maximum."""
-        terms = self.spectrum * j0(2 * np.pi * radius * np.hypot(self.frequency[:, None], self.frequency))
-        return float((self._waves(0, self.y) @ terms @ self._waves(0, self.x)).real)
-
-    def _waves(self, order: int, place: float) -> Complex128Array:
-        wave = 2j * np.pi * self.frequency
-        waves: Complex128Array = wave**order * np.exp(wave * place)
-        return waves
-
-    def _kernel(
-        self, response_px: tuple[float, ...], orders: tuple[int, int] = (0, 0), radius: float = 0.0
-    ) -> Float64Array:
-        """Return how white noise in the pixels, before it passes the responses, adds to a value or its derivatives."""
-        passed = np.prod([np.sinc(width * self.frequency) for width in response_px[1:]], axis=0)
-        terms = np.outer(self._waves(orders[0], self.y) * passed, self._waves(orders[1], self.x) * passed)
-        terms *= (self.spectrum != 0) * j0(2 * np.pi * radius * np.hypot(self.frequency[:, None], self.frequency))
-        kernel: Float64Array = (self.analyse.T @ terms @ self.analyse).real
-        return kernel
-
-
-def _band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float) -> _Peak:
-    """Return the maximum of a star between the pixels and its position (y, x) from the central pixel.
-
-    The patch is interpolated with the frequencies below the cut-off of the telescope: exact for a well sampled
-    image, and noise at frequencies that the telescope does not transmit cannot raise the maximum.
-    """
-    size = len(patch)
-    shortest = 1 - optics.width_nm / optics.wavelength_nm / 2
-    # one and a half steps more, because the taper spreads the spectrum
-    cutoff = min(0.5, pixel_arcsec / (shortest * optics.lambda_over_d_arcsec) + 1.5 / size)
-    order = min(int(cutoff * size), (size - 1) // 2)
-    frequency = np.arange(-order, order + 1) / size
-    pixel = np.arange(size) - size // 2
-    # matrices instead of a padded transform: few frequencies and few points around the centre are needed
-    analyse = np.exp(-2j * np.pi * np.outer(frequency, pixel)) * _tukey(size) / size
-    spectrum = analyse @ patch @ analyse.T
-    if cutoff < 0.5:
-        # the corners of the square of frequencies lie beyond the cut-off
-        spectrum *= np.hypot(frequency[:, None], frequency) <= cutoff
-    # of a faint star the pixel is the highest only of an image that is smoother
-    place, top = np.zeros(2), 0.0
-    for reach, step in _SEARCH_PX:
-        grid = np.arange(-reach, reach + step / 2, step)
-        rows, columns = (np.exp(2j * np.pi * np.outer(centre + grid, frequency)) for centre in place)
-        values = (rows @ spectrum @ columns.T).real
-        i, j = np.unravel_index(np.argmax(values[1:-1, 1:-1]), (len(grid) - 2, len(grid) - 2))
-        y, top = _vertex(values[i : i + 3, j + 1])
-        x, _ = _vertex(values[i + 1, j : j + 3])
-        place += np.array([grid[i + 1] + y * step, grid[j + 1] + x * step])
-    return _Peak(top, float(place[0]), float(place[1]), spectrum, frequency, analyse)
-
-
-def _tukey(size: int) -> Float64Array:
-    """Return a window that is flat in the middle half and falls like a cosine (Harris 1978, Proc. IEEE 66, 51).
-
-    Not that of scipy.signal, whose import takes longer than the whole measurement.
-    """
-    distance = np.minimum(np.arange(size), np.arange(size)[::-1]) / ((size - 1) / 4)
-    return np.where(distance < 1, 0.5 - 0.5 * np.cos(np.pi * distance), 1.0)
-
-
-def _vertex(values: Float64Array) -> tuple[float, float]:
-    """Return position (from the middle one) and height of the parabola through three equidistant values."""
-    before, middle, after = values
-    curvature = before - 2 * middle + after
-    position = np.clip(0.5 * (before - after) / curvature, -1, 1) if curvature < 0 else 0.0
-    return float(position), float(middle - 0.25 * (before - after) * position)
 
 
 @lru_cache(maxsize=16)
