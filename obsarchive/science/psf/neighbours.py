@@ -69,7 +69,10 @@ def _neighbours(field: Float64Array, centre: IntArray, star: StarProfile) -> Int
     near = int(_NEAREST * star.core_px)
     rest[radius < near] = -np.inf
     least = np.where(radius < _NEAR * star.core_px, _FAINTEST_NEAR, _FAINTEST) * star.image.max()
-    is_top = (rest == ndimage.maximum_filter(rest, 2 * near + 1)) & (rest > least)
+    is_bright = rest > least
+    if not is_bright.any():
+        return np.empty((0, 2), int)
+    is_top = (rest == ndimage.maximum_filter(rest, 2 * near + 1)) & is_bright
     places = np.argwhere(is_top)
     places = places[np.argsort(-rest[tuple(places.T)])][:_MOST]
     return np.array([p for p in places if rest[tuple(p)] > _SIGNIFICANCE * _scatter(rest, radius, p, near)], int)
@@ -105,7 +108,7 @@ def _model(radius: Float64Array, star: StarProfile) -> Float64Array:
     rings = np.arange(len(star.profile))
     wing = slice(first, int(ANNULUS / 1.2 * star.aperture_px))
     scale = np.median(star.profile[wing] * (rings[wing] / first) ** -_WING)
-    inner = np.interp(radius, rings, star.profile)
-    blend = np.clip(radius / first, 1.0, None)
-    model: Float64Array = np.where(radius < first, inner, max(scale, 0.0) * blend**_WING)
+    inside = radius < first
+    model: Float64Array = max(scale, 0.0) * np.clip(radius / first, 1.0, None) ** _WING
+    model[inside] = np.interp(radius[inside], rings, star.profile)
     return model
