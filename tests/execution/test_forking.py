@@ -78,6 +78,18 @@ def test_one_server_forks_the_workers_and_their_steps(cluster: Cluster, tmp_path
     assert server in {child.pid for child in psutil.Process().children()}
 
 
+def environment(*names: object) -> list[str | None]:
+    return [os.environ.get(str(name)) for name in names]
+
+
+def test_step_computes_with_one_thread_and_keeps_its_memory_until_it_ends(cluster: Cluster, tmp_path: Path) -> None:
+    names = "OPENBLAS_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"
+    cluster.submit("asking", run_limited, permit(tmp_path / "permit"), LIMIT_S, environment, *names)
+    event = cluster.events.get(timeout=LIMIT_S)
+    assert not isinstance(event, Progress)
+    assert event.value[:2] == ["1", None]
+
+
 def test_step_ends_with_its_worker(cluster: Cluster, tmp_path: Path) -> None:
     file = tmp_path / "pids"
     cluster.submit("hanging", run_limited, permit(tmp_path / "permit"), 600.0, hang, file)
