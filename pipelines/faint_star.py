@@ -15,9 +15,10 @@ from obsarchive.figures.shifts import frame_shifts
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
 from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays_drizzled
+from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.registration.stack_check import star_snr
 from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered
-from pipelines.shared.frame_sequence import SCALE
+from pipelines.shared.frame_sequence import SCALE, plain_mean
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
 from pipelines.shared.product_headers import (
     frame_table,
@@ -34,7 +35,7 @@ MIN_KEPT_FRACTION = 0.1
 LEAST_SNR = 6.0
 """Of the star in the sum: noise and patterns of the detector, on which frames of an empty field agree, reach 5."""
 WITNESSES = 5
-"""Subsets of the frames: what most of them show is no cosmic ray."""
+"""Parts of the frames: what most of them show is no cosmic ray."""
 HIGH_FLUX_SIGNIFICANCE = 150.0
 """Of the star's flux in the median frame: lucky imaging does better on such a star."""
 
@@ -61,11 +62,7 @@ class FaintStar(Pipeline):
             sequence = FaintSequence(work, frames, self.settings.window_arcsec)
             found = sequence.register()
             verdict = classify(found)
-            stack, simple, hits = sequence.stack(found)
-            image = stack.image()
-            if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
-                image, hit = without_cosmic_rays_drizzled(image, SCALE, lambda: common_light(sequence, found))
-                hits = int(hit.sum())
+            stack, simple, image, hits = clean_sum(sequence, found)
             require_star(found, image)
             checked = sequence.check(found, image)
         position = found.star.y, found.star.x
@@ -130,14 +127,20 @@ def require_star(found: Registered, image: Float32Array) -> None:
         )
 
 
-def common_light(sequence: FaintSequence, found: Registered) -> Float32Array:
-    """Return the signal common to most subsets of the registered frames, each shifted by whole pixels, (ny, nx)."""
-    kept = np.flatnonzero(found.kept)
-    means = []
-    for k in range(WITNESSES):
-        chosen = kept[k::WITNESSES]
-        means.append(sequence.mean(chosen.tolist(), np.rint(found.shifts[chosen]).astype(int)))
-    return common_signal(means, np.zeros((WITNESSES, 2)))
+def clean_sum(sequence: FaintSequence, found: Registered) -> tuple[Drizzle, Float32Array, Float32Array, int]:
+    """Return the sum of the good frames, their mean without registration, and the image of the sum.
+
+    The image is without cosmic rays; last is the number of pixels that were replaced.
+    """
+    if found.kept.sum() <= FEW_FRAMES:  # the sequence itself removes cosmic rays from the frames
+        stack, simple, hits = sequence.stack(found)
+        return stack, simple, stack.image(), hits
+    parts = [plain_mean(sequence.frames.shape) for _ in range(WITNESSES)]
+    stack, simple, _ = sequence.stack(found, parts=parts)
+    image, hit = without_cosmic_rays_drizzled(
+        stack.image(), SCALE, lambda: common_signal((part.image() for part in parts), np.zeros((WITNESSES, 2)))
+    )
+    return stack, simple, image, int(hit.sum())
 
 
 def summary(found: Registered, scale: int = SCALE) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from obsarchive.errors import Unprocessable
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, IndexArray
-from obsarchive.science.imaging.combining import Mean
 from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal, moved, without_cosmic_rays
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, placed, turned
@@ -25,7 +24,7 @@ from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreement, StarList, star_list
 from obsarchive.science.registration.subpixel_peaks import star_near
 from pipelines.shared.field_stars import checked, field_orientation
-from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for
+from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for, plain_mean
 
 log = logging.getLogger(__name__)
 
@@ -281,7 +280,9 @@ class FaintSequence(FrameSequence):
             for share, reason in zip(full, reasons, strict=True)
         )
 
-    def stack(self, found: Registered, scale: int = SCALE) -> tuple[Drizzle, Float32Array, int]:
+    def stack(
+        self, found: Registered, scale: int = SCALE, parts: Sequence[Drizzle] = ()
+    ) -> tuple[Drizzle, Float32Array, int]:
         """Add the good frames, once registered and drizzled, once as they are.
 
         Cosmic rays are removed from the frames of a short sequence only: of many short exposures the sum is cleaned.
@@ -292,6 +293,8 @@ class FaintSequence(FrameSequence):
             Shifts of the frames.
         scale : int
             Pixels of the stack per raw pixel along each axis; 1 keeps the raw pixels.
+        parts : sequence of Drizzle
+            To which the registered frames are added in turns, moved by whole pixels.
 
         Returns
         -------
@@ -305,15 +308,18 @@ class FaintSequence(FrameSequence):
         indices = np.flatnonzero(found.kept)
         pixfrac = pixfrac_for(found.shifts[indices]) if scale > 1 else 1.0
         summed = Drizzle(self.frames.shape, scale, pixfrac)
-        simple, hits = Mean(self.frames.shape), 0
+        simple, hits = plain_mean(self.frames.shape), 0
         clean = self._cleaner(indices, found.shifts) if len(indices) <= FEW_FRAMES else None
-        for i, raw in self.calibrated(indices.tolist(), 0.4, 0.9, "adding frames"):
+        for number, (i, raw) in enumerate(self.calibrated(indices.tolist(), 0.4, 0.9, "adding frames")):
             frame = raw
             if clean is not None:
                 frame, hit = clean(raw, i)
                 hits += int(hit.sum())
-            summed.add(turned(frame, self.turns[i]) if i in self.turns else frame, *found.shifts[i])
-            simple.add(frame)
+            upright = turned(frame, self.turns[i]) if i in self.turns else frame
+            summed.add(upright, *found.shifts[i])
+            simple.add(frame, 0, 0)
+            if parts:
+                parts[number % len(parts)].add(upright, *np.rint(found.shifts[i]))
         return summed, simple.image(), hits
 
     def check(self, found: Registered, image: Float32Array, scale: int = SCALE) -> dict[str, Any]:
