@@ -16,7 +16,7 @@ from scipy import fft, ndimage
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.alignment import Alignment, Prepared, align, aligned_at, prepared, taper
-from obsarchive.science.registration.motion_law import MotionLaw, likelihoods, posterior_of_correlations
+from obsarchive.science.registration.motion_law import MotionLaw, posterior_of_correlations
 from obsarchive.science.registration.pixel_noise import (
     MOST_LIGHT_E,
     MultipliedElectrons,
@@ -158,7 +158,7 @@ def image_motion(
     law, is_told = FIRST_LAW, False
     for _ in range(NOISE_ROUNDS):
         scores = _scores(stars, grid, known, with_noise=True)
-        posterior, found = law.posterior(grid.steps, likelihoods(scores))
+        posterior, found = law.posterior(grid.steps, scores)
         known = known.after(grid, posterior, scores)
         is_told = float(np.sqrt(np.mean(known.errors**2))) < max(WELL_KNOWN * found.rms_px, STEP_PX / 2)
         law = found if is_told else FIRST_LAW
@@ -170,7 +170,7 @@ def image_motion(
         before = known.shifts
         grid, known = _narrowed(grid, known, law)
         scores = _scores(stars, grid, known)
-        posterior, law = law.posterior(grid.steps, likelihoods(scores))
+        posterior, law = law.posterior(grid.steps, scores)
         known = known.after(grid, posterior, scores)
         if np.sqrt(np.mean((known.shifts - before) ** 2)) < SETTLED_PX:
             break
@@ -180,7 +180,8 @@ def image_motion(
 def _first(stars: Sequence["_Star"], grid: ShiftGrid, starts: Sequence[Float64Array]) -> "_Known":
     """Return the shifts (n, 2) under which the frames are most probable, each by the stars of the others."""
     rest = _Known.at_rest(len(starts[0]), grid)
-    _scores(stars, grid, rest, with_noise=True)
+    for star in stars:
+        star.learn(grid, rest, with_noise=True)
     # in white noise the frames' own noise is in shifts that were found by their mean, and would be believed
     if len(starts) == 1 or max(star.excess for star in stars) < MOST_WHITE:
         return rest
@@ -188,7 +189,7 @@ def _first(stars: Sequence["_Star"], grid: ShiftGrid, starts: Sequence[Float64Ar
     evidence = []
     for known in found:
         scores = _scores(stars, grid, known, with_noise=True)
-        frames = FIRST_LAW.evidence(grid.steps, likelihoods(scores)) + float(scores.max(axis=(1, 2)).sum(dtype=float))
+        frames = FIRST_LAW.evidence(grid.steps, scores) + float(scores.max(axis=(1, 2)).sum(dtype=float))
         evidence.append(frames + len(scores) * sum(star.offset(grid) for star in stars))
     return found[int(np.argmax(evidence))]
 
@@ -240,13 +241,13 @@ class _Known:
         posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
         return cls(posterior, np.zeros((n, 2)), np.zeros(n))
 
-    def after(self, grid: ShiftGrid, posterior: FloatArray, scores: Float32Array) -> "_Known":
+    def after(self, grid: ShiftGrid, posterior: Float32Array, scores: Float32Array) -> "_Known":
         """Return the moments of a posterior, or the vertex of the scores where it is narrower than the grid."""
         shifts, errors = _refined(scores, *_moments(grid.steps, posterior))
         if len(shifts) == 2:
             # both halfway: two frames that were moved onto each other would change places forever
             shifts = (self.shifts + shifts) / 2
-        return _Known(np.asarray(posterior, np.float32), shifts, errors)
+        return _Known(posterior, shifts, errors)
 
     def factor(self, grid: ShiftGrid, i: int) -> Complex64Array:
         """Return the factor by which the spectrum of a frame becomes that of its mean over its shifts."""
@@ -326,10 +327,9 @@ class _Star:
         scores = np.empty((n, *grid.cells), np.float32)
         for part in range(min(FOLDS, n)):
             light = fft.irfft2(self._template_without(grid, part), grid.shape)
-            weights = fft.rfft2(self._noise.weights(light))
+            weights = np.conj(fft.rfft2(self._noise.weights(light)))
             for i in range(part, n, FOLDS):
-                product = sum(w * np.conj(s[i]) for w, s in zip(weights, self._statistics, strict=True))
-                scores[i] = grid.correlation(product)
+                scores[i] = _correlation(grid, weights, [spectra[i] for spectra in self._statistics])
         scores /= self.excess
         return scores
 
@@ -380,21 +380,26 @@ class _Star:
         self._scaled = _scaled_noise(windows, models) or self._scaled
         if not isinstance(self._noise, MultipliedElectrons):
             self._noise = self._with_electrons(float(light.max()))
-        weights, means = fft.rfft2(self._noise.weights(light)), fft.rfft2(self._noise.means(light))
-        expected = sum(grid.correlation(w * np.conj(m)) for w, m in zip(weights, means, strict=True))
+        weights = np.conj(fft.rfft2(self._noise.weights(light)))
+        expected = _correlation(grid, weights, fft.rfft2(self._noise.means(light)))
         residuals = []
         for i, model in zip(some.tolist(), models, strict=True):
-            rest = [s[i] - m for s, m in zip(self._statistics, fft.rfft2(self._noise.means(model)), strict=True)]
-            residuals.append(
-                np.sum([grid.correlation(w * np.conj(r)) for w, r in zip(weights, rest, strict=True)], axis=0)
-            )
-        self.excess = _excess(grid, np.asarray(expected), residuals)
+            means = fft.rfft2(self._noise.means(model))
+            rest = [spectra[i] - mean for spectra, mean in zip(self._statistics, means, strict=True)]
+            residuals.append(_correlation(grid, weights, rest))
+        self.excess = _excess(grid, expected, residuals)
 
     def _with_electrons(self, peak: float) -> PixelNoise:
         """Return the noise of single electrons if they are seen, else that of photons whose number is scaled."""
         found = self._electrons
         if found is None or found.sky_e + peak / found.gain > MOST_LIGHT_E:
             return self._scaled
+def _correlation(grid: ShiftGrid, weights: FloatArray, terms: Sequence[FloatArray]) -> Float32Array:
+    """Return the correlation of weights with terms, from the conjugate spectra of the former."""
+    products = [weight * term for weight, term in zip(weights, terms, strict=True)]
+    return grid.correlation(sum(products[1:], start=products[0]))
+
+
         noise = replace(found, most_light_e=SHARPER * max(peak / found.gain, found.sky_e))
         # one array for each term, filled frame by frame: what is made from the frames before is not held twice
         terms = len(noise.statistics(self._clean.frame(0)))
@@ -464,7 +469,7 @@ def _moments(steps: Float64Array, posterior: FloatArray) -> tuple[Float64Array, 
     """Return means (n, 2) and standard deviations along an axis (n,) of the posteriors."""
     shifts, variances = np.empty((len(posterior), 2)), np.empty(len(posterior))
     for i, cells in enumerate(posterior):
-        along = cells.sum(axis=1), cells.sum(axis=0)
+        along = cells.sum(axis=1, dtype=float), cells.sum(axis=0, dtype=float)
         mean = [float(values @ steps) for values in along]
         variance = [float(values @ steps**2) - m**2 for values, m in zip(along, mean, strict=True)]
         shifts[i], variances[i] = mean, sum(variance) / 2
