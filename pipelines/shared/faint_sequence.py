@@ -25,6 +25,7 @@ from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreeme
 from obsarchive.science.registration.subpixel_peaks import star_near
 from pipelines.shared.field_stars import checked, field_orientation
 from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for, plain_mean
+from pipelines.shared.star_windows import StarWindows
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +165,7 @@ class FaintSequence(FrameSequence):
         if not stars:
             star, offsets = self._moving_star(usable, known)
             stars = [star]
+        self.work.progress(0.2, "registering frames")
         star, half = stars[0], self._half_around(stars[0])
         windows, origins = self._windows(usable, star, offsets, half)
         alignment = align_star(windows, [self._windows(usable, other, offsets, half)[0] for other in stars[1:]])
@@ -259,22 +261,16 @@ class FaintSequence(FrameSequence):
 
     def _windows(
         self, usable: list[int], star: GuideStar, offsets: Float64Array, half: int
-    ) -> tuple[Float32Array, Float64Array]:
+    ) -> tuple[StarWindows, Float64Array]:
         """Calibrated windows around a star, and where each begins (y, x)."""
-        ny, nx = self.frames.shape
-        windows = np.empty((len(usable), 2 * half, 2 * half), np.float32)
-        origins = np.empty((len(usable), 2))
-        for k, (i, (dy, dx)) in enumerate(zip(usable, np.rint(offsets), strict=True)):
-            y0 = int(np.clip(round(star.y - dy) - half, 0, ny - 2 * half))
-            x0 = int(np.clip(round(star.x - dx) - half, 0, nx - 2 * half))
-            windows[k] = self.read_window(i, (y0, x0), (2 * half, 2 * half))
-            origins[k] = y0, x0
-            self.work.progress(0.2 + 0.2 * k / len(usable), "reading windows")
-        return windows, origins
+        places = np.rint(np.array([star.y, star.x]) - np.rint(offsets)) - half
+        corners = np.clip(places, 0, np.array(self.frames.shape) - 2 * half)
+        return StarWindows(self.read_window, usable, corners.astype(int), 2 * half, self.turns), corners
 
-    def _with_saturation(self, windows: Float32Array, reasons: tuple[str, ...]) -> tuple[str, ...]:
+    def _with_saturation(self, windows: StarWindows, reasons: tuple[str, ...]) -> tuple[str, ...]:
         """Add frames that are saturated over more than a star's core."""
-        full = np.count_nonzero(windows >= self.saturation, axis=(1, 2)) / windows[0].size
+        n, ny, nx = windows.shape
+        full = [np.count_nonzero(windows[k] >= self.saturation) / (ny * nx) for k in range(n)]
         return tuple(
             f"saturated: {100 * share:.0f} % of the window" if share > self.saturated_share else reason
             for share, reason in zip(full, reasons, strict=True)

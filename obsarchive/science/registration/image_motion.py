@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
-from obsarchive.science.registration.alignment import Alignment, Prepared, align, aligned_at, prepared, taper
+from obsarchive.science.registration.alignment import Alignment, Prepared, Windows, align, aligned_at, prepared, taper
 from obsarchive.science.registration.motion_law import MotionLaw, posterior_of_correlations
 from obsarchive.science.registration.pixel_noise import (
     MOST_LIGHT_E,
@@ -86,14 +86,14 @@ class ImageMotion:
     correlation: float
 
 
-def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Alignment:
+def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     """Register windows around a star of any brightness.
 
     Parameters
     ----------
-    windows : ndarray (n, ny, nx)
+    windows : Windows (n, ny, nx)
         Calibrated counts in the order of time, the star in the middle; pixels that are not finite count as background.
-    others : sequence of ndarray (n, ny, nx)
+    others : sequence of Windows (n, ny, nx)
         Windows around more stars of the same frames, that move in the same way.
 
     Returns
@@ -132,13 +132,13 @@ def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Al
 
 
 def image_motion(
-    windows: Sequence[Float32Array | Prepared], reach_px: float, start: Float64Array | None = None
+    windows: Sequence[Windows | Prepared], reach_px: float, start: Float64Array | None = None
 ) -> ImageMotion:
     """Compute the posterior shifts of stars in windows around each.
 
     Parameters
     ----------
-    windows : sequence of ndarray (n, ny, nx) or Prepared
+    windows : sequence of Windows (n, ny, nx) or Prepared
         Calibrated counts of each star in the order of time, the star in the middle; pixels that are not finite count as
         background.
     reach_px : float
@@ -281,7 +281,7 @@ class _Star:
     ----------
     grid : ShiftGrid
         Of its windows.
-    windows : ndarray (n, ny, nx) or Prepared
+    windows : Windows (n, ny, nx) or Prepared
         Counts around it.
 
     Attributes
@@ -290,15 +290,15 @@ class _Star:
         Variance of the slopes of the log likelihood over that of white noise.
     """
 
-    def __init__(self, grid: ShiftGrid, windows: Float32Array | Prepared) -> None:
+    def __init__(self, grid: ShiftGrid, windows: Windows | Prepared) -> None:
         self._edges = taper(*grid.shape)
-        rim = self._edges < self._edges.max() / 2
-        self._clean, self._limit = prepared(windows), np.float32(np.inf)
+        self._rim = self._edges < self._edges.max() / 2
+        self._clean, (ny, nx) = prepared(windows), grid.shape
         n = len(self._clean)
-        self._electrons = multiplied_electrons(np.array([self._clean.frame(i)[rim] for i in _some(n).tolist()]))
-        # the mean of the rim, not its median, is that of the light of photons that are counted
-        self._levels = [self._clean.frame(i)[rim].mean() for i in range(n)]
-        self._spectra = self._transformed()
+        self._electrons = multiplied_electrons(np.array([self._clean.frame(i)[self._rim] for i in _some(n).tolist()]))
+        self._spectra = np.empty((n, ny, nx // 2 + 1), np.complex64)
+        for i, spectrum in enumerate(self._spectra):
+            spectrum[:] = fft.rfft2(self._window(i))
         self._statistics: tuple[Complex64Array, ...] = (self._spectra,)
         power = np.zeros(self._spectra.shape[1:], np.float32)
         for spectrum in self._spectra:
@@ -343,26 +343,16 @@ class _Star:
         side = 2 * math.ceil(grid.steps[-1]) + 1
         light = np.maximum(ndimage.maximum_filter(fft.irfft2(self._template, grid.shape), size=side), 0)
         variance = self._scaled.background + self._scaled.per_count * light
-        limit = OUTLIER_LIGHT * light + OUTLIER_SIGMA * np.sqrt(variance)
-        self._limit = limit.astype(np.float32)
-        is_known_by_counts = len(self._statistics) == 1
-        self._spectra = self._transformed(self._spectra if is_known_by_counts else None)
-        if is_known_by_counts:
-            self._statistics = (self._spectra,)
+        limit = (OUTLIER_LIGHT * light + OUTLIER_SIGMA * np.sqrt(variance)).astype(np.float32)
+        for spectrum in self._spectra:
+            spectrum[:] = fft.rfft2(np.minimum(fft.irfft2(spectrum, grid.shape), limit))
 
     def _window(self, i: int) -> Float32Array:
-        """Return the window of frame `i` without background, outliers and edges."""
-        window: Float32Array = (self._clean.frame(i) - self._levels[i]) * self._edges
-        np.minimum(window, self._limit, out=window)
+        """Return the window of frame `i` without background and edges."""
+        frame = self._clean.frame(i)
+        # the mean of the rim, not its median, is that of the light of photons that are counted
+        window: Float32Array = (frame - frame[self._rim].mean()) * self._edges
         return window
-
-    def _transformed(self, out: Complex64Array | None = None) -> Complex64Array:
-        """Return the spectra of the windows, in `out` if it is given."""
-        ny, nx = self._edges.shape
-        spectra = np.empty((len(self._clean), ny, nx // 2 + 1), np.complex64) if out is None else out
-        for i, spectrum in enumerate(spectra):
-            spectrum[:] = fft.rfft2(self._window(i))
-        return spectra
 
     def _template_without(self, grid: ShiftGrid, part: int | None) -> Complex64Array:
         total, power, n = self._sums.sum(axis=0), self._powers.sum(axis=0), len(self._spectra)
@@ -394,12 +384,6 @@ class _Star:
         found = self._electrons
         if found is None or found.sky_e + peak / found.gain > MOST_LIGHT_E:
             return self._scaled
-def _correlation(grid: ShiftGrid, weights: FloatArray, terms: Sequence[FloatArray]) -> Float32Array:
-    """Return the correlation of weights with terms, from the conjugate spectra of the former."""
-    products = [weight * term for weight, term in zip(weights, terms, strict=True)]
-    return grid.correlation(sum(products[1:], start=products[0]))
-
-
         noise = replace(found, most_light_e=SHARPER * max(peak / found.gain, found.sky_e))
         # one array for each term, filled frame by frame: what is made from the frames before is not held twice
         terms = len(noise.statistics(self._clean.frame(0)))
@@ -408,6 +392,12 @@ def _correlation(grid: ShiftGrid, weights: FloatArray, terms: Sequence[FloatArra
             for spectra, term in zip(self._statistics, noise.statistics(self._clean.frame(i)), strict=True):
                 spectra[i] = fft.rfft2(term * self._edges)
         return noise
+
+
+def _correlation(grid: ShiftGrid, weights: FloatArray, terms: Sequence[FloatArray]) -> Float32Array:
+    """Return the correlation of weights with terms, from the conjugate spectra of the former."""
+    products = [weight * term for weight, term in zip(weights, terms, strict=True)]
+    return grid.correlation(sum(products[1:], start=products[0]))
 
 
 def _some(n: int) -> IndexArray:
