@@ -16,7 +16,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.figures.plot_style import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float64Array
-from obsarchive.science.imaging.coverage import coverage_offset
+from obsarchive.science.imaging.coverage import uneven_coverage
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.psf.stack_noise import noise_of_frames
 from obsarchive.science.registration.frame_ranking import FrameMeasure, FrameRanking, GuideStar, classify, rank_frames
@@ -123,13 +123,18 @@ def _noise(
 ) -> dict[str, float | tuple[float, float]]:
     """Noise of 100p, for the error of its Strehl ratio, and where its star is."""
     noise = noise_of_frames([measures[i] for i in ranking.order], stack.scale, stack.pixfrac)
-    shifts = ranking.shifts[ranking.order]
+    peaks = np.array([measures[i].peak for i in ranking.order])
+    coverage = uneven_coverage(
+        ranking.shifts[ranking.order], peaks, ranking.reference, core_px, stack.scale, stack.pixfrac
+    )
     return {
         "sky_adu2": noise.sky,
         "grain_adu": noise.grain,
         "lift_adu": noise.lift,
+        "light_lift": noise.light_lift,
         "sampling": noise.sampling,
-        "offset_px": coverage_offset(shifts, ranking.reference, core_px, stack.scale, stack.pixfrac),
+        "offset_px": coverage.offset,
+        "coverage": coverage.peak,
     }
 
 

@@ -26,7 +26,7 @@ from benchmarks.quality.pulls import Pulls, simulate, table
 from obsarchive.errors import Unprocessable
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Uncertainty, match_stars
-from obsarchive.science.imaging.coverage import coverage_offset
+from obsarchive.science.imaging.coverage import uneven_coverage
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.photometry.source_detection import detect
 from obsarchive.science.psf.model import Optics, drizzled_response
@@ -273,6 +273,8 @@ def stack_trial(regime: Regime, seed: int) -> Rows:
     stack = Drizzle(shape, 2, pixfrac_for(ranking.shifts[kept]))
     for i in kept.tolist():
         stack.add(seen.frames[i], *ranking.shifts[i])
+    peaks = np.array([seen.measures[i].peak for i in kept])
+    coverage = uneven_coverage(ranking.shifts[kept], peaks, ranking.reference, seen.core_px, 2, stack.pixfrac)
     found = measure_strehl(
         stack.image(),
         Optics(PRIMARY_M, SECONDARY_M, 1e9 * WAVELENGTH_M, 0.0),
@@ -281,7 +283,8 @@ def stack_trial(regime: Regime, seed: int) -> Rows:
         centre=stack.output_position(*ranking.reference),
         noise=replace(
             noise_of_frames([seen.measures[i] for i in kept], 2, stack.pixfrac),
-            offset=coverage_offset(ranking.shifts[kept], ranking.reference, seen.core_px, 2, stack.pixfrac),
+            offset=coverage.offset,
+            coverage=coverage.peak,
         ),
     )
     fy, fx = frequencies(SIDE)

@@ -78,7 +78,15 @@ def _noise(work: Workspace) -> StackNoise | None:
     if not told:
         return None
     y, x = told.get("offset_px", (0.0, 0.0))
-    return StackNoise(told["sky_adu2"], told["grain_adu"], told["lift_adu"], told["sampling"], (y, x))
+    return StackNoise(
+        sky=told["sky_adu2"],
+        grain=told["grain_adu"],
+        lift=told["lift_adu"],
+        sampling=told["sampling"],
+        offset=(y, x),
+        light_lift=told.get("light_lift", 0.0),
+        coverage=told.get("coverage"),
+    )
 
 
 def _rounded(value: float) -> float | None:

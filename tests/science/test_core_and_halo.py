@@ -52,7 +52,9 @@ def test_aligned_noise_is_no_part_of_the_widths():
     searched_px = np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, 0.2)
     grid = np.arange(-HALF, HALF + 1)
     lift = 0.08 * 1000
-    noise = aligned_noise(np.hypot(grid[:, np.newaxis], grid), lift, searched_px)
+    radii, pixels = np.unique(np.hypot(grid[:, np.newaxis], grid), return_inverse=True)
+    none = np.zeros(len(radii))
+    noise = aligned_noise(radii, none, StackNoise(0.01, 0.0, lift), float(searched_px))[pixels].reshape(2 * [len(grid)])
     assert abs(noise.sum()) < 1e-6 * lift, "no light"
     without = measure_strehl(star((0.0, 0.0)), optics, pixel_arcsec, noise=StackNoise(0.01, 0.0))
     found = measure_strehl(star((0.0, 0.0)) + noise, optics, pixel_arcsec, noise=StackNoise(0.01, 0.0, lift))

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
 
-from obsarchive.science.imaging.coverage import coverage_offset
+from obsarchive.science.imaging.coverage import uneven_coverage
 from obsarchive.science.imaging.drizzle import Drizzle
 
 SHAPE = (40, 50)
@@ -178,7 +179,32 @@ def test_stars_of_few_frames_are_where_their_coverage_puts_them():
             weight = image * np.exp(-((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / 7.2)
             centre = 2 * np.array([np.sum(weight * rows), np.sum(weight * columns)]) / weight.sum() - centre
         found.append(centre - expected)
-        told.append(coverage_offset(shifts, tuple(place), 1.0, 2, 0.6))
+        told.append(uneven_coverage(shifts, np.ones(8), tuple(place), 1.0, 2, 0.6).offset)
     assert np.std(found) > 0.015
     # the core is not quite that of the star
     assert np.std(np.subtract(found, told)) < 0.4 * np.std(found)
+
+
+def test_peaks_of_few_frames_are_as_high_as_their_coverage_makes_them():
+    rng = np.random.default_rng(6)
+    y, x = np.mgrid[:48, :48]
+    place = (24.2, 23.7)
+
+    def peak(shifts, heights):
+        stack = Drizzle((48, 48), 2, 0.6)
+        for (dy, dx), height in zip(shifts, heights, strict=True):
+            square = (y - place[0] + dy) ** 2 + (x - place[1] + dx) ** 2
+            stack.add((height * np.exp(-square / 2)).astype(np.float32), dy, dx)
+        # a telescope does not transmit what differs from pixel to pixel
+        smooth = ndimage.gaussian_filter(np.nan_to_num(stack.image().astype(float)), 1.2)
+        return ndimage.map_coordinates(smooth, np.reshape(stack.output_position(*place), (2, 1)))[0]
+
+    even = peak(rng.uniform(0, 1, (600, 2)), np.ones(600))
+    found, told = [], []
+    for _ in range(16):
+        shifts, heights = rng.normal(0, 2, (8, 2)), rng.uniform(0.7, 1.3, 8)
+        found.append(peak(shifts, heights) / heights.mean() / even - 1)
+        told.append(uneven_coverage(shifts, heights, place, 1.0, 2, 0.6).peak)
+    assert np.std(found) > 0.003
+    assert np.std(np.subtract(found, told)) < 0.4 * np.std(found)
+    assert abs(np.mean(told) - np.mean(found)) < 2e-3

@@ -54,5 +54,10 @@ def test_a_bright_sector_that_is_left_out_counts_in_the_error():
 
 def test_light_of_neighbours_that_was_subtracted_counts_in_the_error():
     image = wings(-10 / 3)
-    star = StarProfile(image, (HALF, HALF), APERTURE, CORE, neighbours=0.3 * LIGHT)
-    assert error(star) == pytest.approx(0.012, rel=0.1)
+    alone = StarProfile(image, (HALF, HALF), APERTURE, CORE)
+    star = StarProfile(image, (HALF, HALF), APERTURE, CORE, [0.012 * (image - 10), 0.005 * (image - 10)])
+    assert error(alone) < 2e-3
+    assert error(star) == pytest.approx(0.013, rel=0.1)
+    *_, doubts = star.samples(0.0, 0.0, np.ones(star.box.shape))
+    radius, value, *_ = star.samples(0.0, 0.0, np.ones(star.box.shape))
+    assert np.allclose(doubts[0][radius < 30], 0.012 * value[radius < 30], rtol=0.05)

@@ -1,4 +1,6 @@
-"""What frames that cover the pixels of a drizzled stack unevenly do to the place of its stars."""
+"""What frames that cover the pixels of a drizzled stack unevenly do to its stars."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,25 +10,45 @@ from obsarchive.science.imaging.drizzle import Drizzle
 _REACH = 8.0
 """Half side of the stamp of a star, in sigmas of its core."""
 _ROUNDS = 12
+_EVEN = 6
+"""Frames along each axis that cover the pixels evenly."""
 
 
-def coverage_offset(
-    shifts: FloatArray, place: tuple[float, float], core_px: float, scale: int, pixfrac: float
-) -> tuple[float, float]:
-    """Compute how far from its place a star of the stack is, because its frames cover the pixels unevenly.
+@dataclass(frozen=True)
+class Coverage:
+    """What uneven coverage does to the stars of a stack, to all of them alike.
 
-    A pixel of the stack is the mean of the drops that fall onto it, and of a few drops the mean lies beside its centre.
-    All stars of the stack are moved alike, by a few hundredths of a pixel. A Gaussian core is drizzled as the frames
-    were.
+    Attributes
+    ----------
+    offset : (float, float)
+        How far (y, x) they are from their places [pixel of the stack].
+    peak : float
+        Peak of a core, relative to that of the same frames when they cover the pixels evenly, less one.
+    """
+
+    offset: tuple[float, float]
+    peak: float
+
+
+def uneven_coverage(
+    shifts: FloatArray, peaks: FloatArray, place: tuple[float, float], core_px: float, scale: int, pixfrac: float
+) -> Coverage:
+    """Compute what frames that cover the pixels of a stack unevenly do to its stars.
+
+    A pixel of the stack is the mean of the drops that fall onto it, and of a few drops the mean lies beside its centre:
+    stars are moved by a few hundredths of a pixel, and frames whose pixels happen to lie on the peak count for more
+    than others, sharp or not. A Gaussian core, as high as in each frame, is drizzled as the frames were.
 
     Parameters
     ----------
     shifts : ndarray (n, 2)
         (dy, dx) by which the frames were shifted [pixel of a frame].
+    peaks : ndarray (n,)
+        Peaks of the star in them.
     place : (float, float)
         Place (y, x) of the star in the stack [pixel of a frame].
     core_px : float
-        Sigma of its core [pixel of a frame].
+        Sigma of its core, half of lambda / D [pixel of a frame].
     scale : int
         Pixels of the stack per pixel of a frame along each axis.
     pixfrac : float
@@ -34,24 +56,31 @@ def coverage_offset(
 
     Returns
     -------
-    (float, float)
-        Offset (y, x) [pixel of the stack].
+    Coverage
     """
     half = int(np.ceil(_REACH * core_px)) + 1
     centre = half + np.asarray(place, float) % 1
-    # whole pixels change nothing
-    parts = np.asarray(shifts, float) % 1
-    stack = Drizzle((2 * half + 2, 2 * half + 2), scale, pixfrac)
     pixels = np.arange(2 * half + 2)
-    for dy, dx in parts.tolist():
-        rows, columns = (
-            np.exp(-((pixels - c + d) ** 2) / (2 * core_px**2)) for c, d in zip(centre, (dy, dx), strict=True)
-        )
-        stack.add(np.outer(rows, columns).astype(np.float32), dy, dx)
+
+    def drizzled(shifts: FloatArray, peaks: FloatArray) -> Drizzle:
+        stack = Drizzle((len(pixels), len(pixels)), scale, pixfrac)
+        # whole pixels change nothing
+        for part, peak in zip(np.asarray(shifts, float) % 1, peaks, strict=True):
+            rows, columns = (
+                np.exp(-((pixels - c + d) ** 2) / (2 * core_px**2)) for c, d in zip(centre, part, strict=True)
+            )
+            stack.add((peak * np.outer(rows, columns)).astype(np.float32), *part.tolist())
+        return stack
+
+    stack = drizzled(shifts, peaks)
     image = np.nan_to_num(stack.image().astype(float))
     expected = np.array(stack.output_position(*centre))
     y, x = _centre(image, expected, scale * core_px) - expected
-    return float(y), float(x)
+    evenly = np.stack(np.meshgrid(*2 * [np.arange(_EVEN) / _EVEN]), axis=-1).reshape(-1, 2)
+    even = np.nan_to_num(drizzled(evenly, np.full(len(evenly), np.mean(peaks))).image().astype(float))
+    # with the frequencies that the telescope transmits, as the peak of the star is measured
+    rows, columns = (np.sinc((np.arange(len(image)) - c) / (scale * core_px)) for c in expected)
+    return Coverage((float(y), float(x)), float((rows @ image @ columns) / (rows @ even @ columns)) - 1)
 
 
 def _centre(image: Float64Array, start: Float64Array, sigma_px: float) -> Float64Array:

@@ -72,7 +72,7 @@ def fit_core_and_halo(
     CoreAndHalo
         Widths and their errors by noise [pixel].
     """
-    radius, value, weight, noise = star.samples(*offset, variance)
+    radius, value, weight, noise, doubts = star.samples(*offset, variance)
     value = value - aligned(radius)
     unit = float(np.max(value))
 
@@ -92,7 +92,8 @@ def fit_core_and_halo(
     scores = fit.jac * (weight * noise / unit)[:, np.newaxis]
     by_level = fit.jac.T @ weight * star.level_error(variance) / unit
     by_lift = fit.jac.T @ (weight * LIFT_ERROR * aligned(radius)) / unit
-    common = np.outer(by_level, by_level) + np.outer(by_lift, by_lift)
+    by_neighbours = doubts @ (weight[:, np.newaxis] * fit.jac) / unit
+    common = np.outer(by_level, by_level) + np.outer(by_lift, by_lift) + by_neighbours.T @ by_neighbours
     covariance = inverse @ (scores.T @ scores + common) @ inverse
     core_error, halo_error = np.sqrt(np.diag(covariance)[[1, 3]])
     core_peak, core, halo_peak, halo = np.exp(np.clip(fit.x, -30, 10))

@@ -1,7 +1,7 @@
 """The profile of a star among others: their light, which would pass for background, is taken away first.
 
-Every star of a small field has the same image, so the neighbours are copies of the star's own mean profile. Profile and
-copies are found in turns, as each needs the other.
+Every star of a small field has the same image, speckles and all, so the neighbours are copies of the star itself. The
+star and its copies are found in turns, as each needs the other.
 """
 
 import numpy as np
@@ -9,14 +9,17 @@ from scipy import ndimage
 
 from obsarchive.science.arrays import Float64Array, FloatArray, IntArray
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, StarProfile
+from obsarchive.science.registration.subpixel_peaks import vertex
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 _REACH = 2.0
 """Distance up to which neighbours count, in units of the aperture."""
 _NEAREST, _NEAR = 1.2, 2.5
 """Distance within which a source is part of the star, and up to which speckles are bright, in units of the core."""
-_FAINTEST, _FAINTEST_NEAR, _SIGNIFICANCE = 0.02, 0.04, 10.0
-"""Least height of a neighbour and of a near one in units of the star's, and in those of the scatter around it."""
+_FAINTEST, _FAINTEST_NEAR = 0.02, 0.03
+"""Least height of a neighbour and of a near one in units of the star's."""
+_SIGNIFICANCE, _PLAUSIBLE = 10.0, 6.0
+"""Least height in units of the scatter around it: without the light of the neighbours, and with it."""
 _MOST, _ROUNDS = 12, 6
 _WING = -11 / 3
 _WING_FROM = 0.7
@@ -42,73 +45,141 @@ def profile_among_neighbours(
     StarProfile
         Of the image as it is where there is no neighbour.
     """
-    star = StarProfile(image, position, aperture_px, core_px)
+    alone = StarProfile(image, position, aperture_px, core_px)
     reach = int(_REACH * aperture_px)
     top, left = (max(0, centre - reach) for centre in position)
-    window = np.s_[top : position[0] + reach + 1, left : position[1] + reach + 1]
-    field = np.asarray(image[window], float)
+    field = np.asarray(image[top : position[0] + reach + 1, left : position[1] + reach + 1], float)
     centre = np.array([position[0] - top, position[1] - left])
-    places = _neighbours(field, centre, star)
-    if not len(places):
-        return star
+    rest = _rest(field, centre, alone)
+    places = _candidates(rest, centre, alone)
+    while len(places):
+        copies = [_Copy(place, rest, centre, alone) for place in places]
+        star = _without(copies, field, centre, alone)
+        # the light of a neighbour is no noise of the ring that it is on
+        significance = [copy.amplitude / copy.amplitude_error for copy in copies]
+        if min(significance) > _SIGNIFICANCE:
+            return star
+        places = np.delete(places, np.argmin(significance), axis=0)
+    return alone
+
+
+class _Copy:
+    """A neighbour, as a multiple of the star.
+
+    Attributes
+    ----------
+    place : ndarray (2,)
+        Its pixel (row, column) in the field.
+    height : float
+        Highest pixel of the smoothed star.
+    amplitude, amplitude_error : float
+        Its light in units of the star's; the error is that by speckles of the star, their scatter on the ring of the
+        neighbour.
+    """
+
+    def __init__(self, place: IntArray, rest: Float64Array, centre: IntArray, star: StarProfile) -> None:
+        smooth = ndimage.gaussian_filter(star.patch, _width(star))
+        middle = len(smooth) // 2
+        self.place, self.height = place, float(smooth[middle, middle])
+        self.amplitude, self.amplitude_error = 0.0, np.inf
+        self._apart = place + _top(rest, *place) - centre - _top(smooth, middle, middle)
+        self._first = int(_WING_FROM * star.aperture_px)
+        rows, columns = np.ogrid[: len(rest), : rest.shape[1]]
+        self.distance = np.hypot(rows - centre[0] - self._apart[0], columns - centre[1] - self._apart[1])
+        self._wing = (np.maximum(self.distance, self._first) / self._first) ** _WING
+        self._centre = centre
+
+    def of(self, star: StarProfile) -> Float64Array:
+        """Return the star at the place of the neighbour, a power law where it is faint."""
+        margin = self._first + 2
+        half = len(star.image) // 2
+        patch = star.image[half - margin : half + margin + 1, half - margin : half + margin + 1]
+        whole = np.floor(self._apart).astype(int)
+        # a core as sharp as the star's own: linear interpolation would lower it by a few percent
+        patch = np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(patch), self._apart - whole)).real
+        canvas = np.zeros(np.array(self.distance.shape) + 2 * margin)
+        row, column = self._centre + whole
+        canvas[row : row + len(patch), column : column + len(patch)] = patch
+        inner = canvas[margin:-margin, margin:-margin]
+        return np.where(self.distance < self._first, inner, _wing_height(star) * self._wing)
+
+
+def _without(copies: list[_Copy], field: Float64Array, centre: IntArray, star: StarProfile) -> StarProfile:
+    """Return the star without its neighbours, whose amplitudes are set."""
+    radius, place = _radius(field, centre), (int(centre[0]), int(centre[1]))
+    around = [(copy.distance < star.core_px / CORE_FWHM) & np.isfinite(field) for copy in copies]
     for _ in range(_ROUNDS):
-        cleaned = np.array(image, float)
-        light = _light(field, centre, places, star)
-        cleaned[window] -= light
-        rows, columns = np.ogrid[: len(light), : light.shape[1]]
-        inside = np.hypot(rows - centre[0], columns - centre[1]) < aperture_px
-        star = StarProfile(cleaned, position, aperture_px, core_px, float(light[inside].sum()))
-    return star
+        lights = np.array([copy.of(star) for copy in copies])
+        for copy, light, near in zip(copies, lights, around, strict=True):
+            others = np.tensordot([c.amplitude * (c is not copy) for c in copies], lights[:, near], 1)
+            left = field[near] - star.background - _model(radius[near], star) - others
+            copy.amplitude = max(float(light[near] @ left / (light[near] @ light[near])), 0.0)
+        cleaned = field - np.tensordot([copy.amplitude for copy in copies], lights, 1)
+        star = StarProfile(cleaned, place, star.aperture_px, star.core_px)
+    rest = _rest(cleaned, centre, star)
+    for copy in copies:
+        copy.amplitude_error = _scatter(rest, radius, copy.place, _nearest(star)) / copy.height
+    doubts = [copy.amplitude_error * light for copy, light in zip(copies, lights, strict=True)]
+    return StarProfile(cleaned, place, star.aperture_px, star.core_px, doubts)
 
 
-def _neighbours(field: Float64Array, centre: IntArray, star: StarProfile) -> IntArray:
-    """Return the pixels (row, column) of other stars, the brightest first, shape (n, 2)."""
-    radius = np.hypot(*np.ogrid[-centre[0] : len(field) - centre[0], -centre[1] : field.shape[1] - centre[1]])
-    width = star.core_px / CORE_FWHM / 2
-    rest = ndimage.gaussian_filter(np.nan_to_num(field - _background(star)) - _model(radius, star), width)
-    near = int(_NEAREST * star.core_px)
-    rest[radius < near] = -np.inf
+def _rest(field: Float64Array, centre: IntArray, star: StarProfile) -> Float64Array:
+    """Return what the mean profile of a star leaves of a field, smoothed."""
+    left = np.nan_to_num(field - star.background) - _model(_radius(field, centre), star)
+    rest: Float64Array = ndimage.gaussian_filter(left, _width(star))
+    return rest
+
+
+def _candidates(rest: Float64Array, centre: IntArray, star: StarProfile) -> IntArray:
+    """Return the pixels (row, column) that may be other stars, the brightest first, shape (n, 2)."""
+    radius, near = _radius(rest, centre), _nearest(star)
+    outside = np.where(radius < near, -np.inf, rest)
     least = np.where(radius < _NEAR * star.core_px, _FAINTEST_NEAR, _FAINTEST) * star.image.max()
-    is_bright = rest > least
+    is_bright = outside > least
     if not is_bright.any():
         return np.empty((0, 2), int)
-    is_top = (rest == ndimage.maximum_filter(rest, 2 * near + 1)) & is_bright
+    is_top = (outside == ndimage.maximum_filter(outside, 2 * near + 1)) & is_bright
+    # a vertex needs pixels on both sides
+    is_top[[0, -1]] = is_top[:, [0, -1]] = False
     places = np.argwhere(is_top)
     places = places[np.argsort(-rest[tuple(places.T)])][:_MOST]
-    return np.array([p for p in places if rest[tuple(p)] > _SIGNIFICANCE * _scatter(rest, radius, p, near)], int)
+    return np.array([p for p in places if rest[tuple(p)] > _PLAUSIBLE * _scatter(rest, radius, p, near)], int)
 
 
 def _scatter(rest: Float64Array, radius: Float64Array, place: IntArray, near: int) -> float:
     """Return the scatter of what the profile leaves at the distance of a place."""
-    ring = rest[(np.abs(radius - radius[tuple(place)]) < near / 2) & np.isfinite(rest)]
+    ring = rest[(np.abs(radius - radius[tuple(place)]) < near / 2) & (radius >= near)]
     return float(MAD_TO_SIGMA * np.median(np.abs(ring - np.median(ring))))
 
 
-def _light(field: Float64Array, centre: IntArray, places: IntArray, star: StarProfile) -> Float64Array:
-    """Return the light of the neighbours, shape of `field`."""
-    rows, columns = np.ogrid[: field.shape[0], : field.shape[1]]
-    copies = np.array([_model(np.hypot(rows - y, columns - x), star) for y, x in (centre, *places)])
-    seen = np.isfinite(field)
-    near = np.any([np.hypot(rows - y, columns - x) < star.core_px / CORE_FWHM for y, x in places], axis=0) & seen
-    own = field[near] - _background(star) - copies[0][near]
-    amplitudes = np.linalg.lstsq(copies[1:, near].T, own)[0]
-    light: Float64Array = np.tensordot(np.maximum(amplitudes, 0), copies[1:], 1)
-    return light
+def _radius(field: Float64Array, centre: IntArray) -> Float64Array:
+    return np.hypot(*np.ogrid[-centre[0] : len(field) - centre[0], -centre[1] : field.shape[1] - centre[1]])
 
 
-def _background(star: StarProfile) -> float:
-    half = len(star.box) // 2
-    # what was subtracted is the difference anywhere
-    return float(star.box[half, half] - star.image[half, half])
+def _width(star: StarProfile) -> float:
+    return star.core_px / CORE_FWHM / 2
+
+
+def _nearest(star: StarProfile) -> int:
+    return int(_NEAREST * star.core_px)
+
+
+def _top(smooth: Float64Array, row: int, column: int) -> Float64Array:
+    """Return the place of a maximum from its pixel."""
+    return np.array([vertex(smooth[row - 1 : row + 2, column]), vertex(smooth[row, column - 1 : column + 2])])
+
+
+def _wing_height(star: StarProfile) -> float:
+    """Return the height of the power law where it begins."""
+    first = int(_WING_FROM * star.aperture_px)
+    wing = np.arange(first, int(ANNULUS / 1.2 * star.aperture_px))
+    return max(float(np.median(star.profile[wing] * (wing / first) ** -_WING)), 0.0)
 
 
 def _model(radius: Float64Array, star: StarProfile) -> Float64Array:
     """Return the star's mean profile at distances from its centre, a power law where it is faint."""
     first = int(_WING_FROM * star.aperture_px)
-    rings = np.arange(len(star.profile))
-    wing = slice(first, int(ANNULUS / 1.2 * star.aperture_px))
-    scale = np.median(star.profile[wing] * (rings[wing] / first) ** -_WING)
     inside = radius < first
-    model: Float64Array = max(scale, 0.0) * np.clip(radius / first, 1.0, None) ** _WING
-    model[inside] = np.interp(radius[inside], rings, star.profile)
+    model: Float64Array = _wing_height(star) * np.clip(radius / first, 1.0, None) ** _WING
+    model[inside] = np.interp(radius[inside], np.arange(len(star.profile)), star.profile)
     return model

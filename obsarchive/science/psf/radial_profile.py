@@ -5,6 +5,7 @@ cosmic ray, bad pixels or the edge of the image have no influence. Its light is 
 speckles and the rays of vanes are bright in few of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -37,8 +38,6 @@ _WING_FROM = 0.6
 """Inner radius of the fit of the wings, in units of the aperture."""
 _UNEVEN = 0.3
 """Error of the flux, over the difference between all sectors and the middle half of them."""
-_SUBTRACTED = 0.04
-"""Error of the flux, over the light of neighbours that was subtracted."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,8 @@ class StarProfile:
         Central pixel (row, column) of the star.
     aperture_px, core_px : float
         Radii of the aperture and of the core [pixel].
-    neighbours : float
-        Light of neighbours in the aperture that was subtracted. It leaves rests and dips, so that the light is that of
-        the middle half of the sectors.
+    doubts : sequence of ndarray (ny, nx)
+        Standard error of the light of each neighbour that was subtracted, the pixels of one wrong alike.
 
     Attributes
     ----------
@@ -87,13 +85,13 @@ class StarProfile:
         position: tuple[int, int],
         aperture_px: float,
         core_px: float,
-        neighbours: float = 0.0,
+        doubts: Sequence[Float64Array] = (),
     ) -> None:
         half = int(ANNULUS * aperture_px)
         self.aperture_px = aperture_px
         self.core_px = core_px
-        self.neighbours = neighbours
         self.box = _cut_out(image, position, half)
+        self._doubts = [np.nan_to_num(_cut_out(doubt, position, half)) for doubt in doubts]
         self._rings, self._sectors = _polar(half)
         self._weights = aperture_weights(self.box.shape, half, half, aperture_px)
         means, self._counts = self._sector_means(self._rings)
@@ -103,7 +101,7 @@ class StarProfile:
         self._is_companion = companion
         self._dropped = float(excess[companion].sum()) / _SECTORS
         means = np.where(companion, np.nan, means)
-        self._light = _midmean(means) if neighbours else _mean(means)
+        self._light = _mean(means)
         self._level = self._wings(self._light)
         self.background = self._level.value
         self.profile = np.nan_to_num(_midmean(means - self.background))
@@ -126,9 +124,10 @@ class StarProfile:
         """
         pixels = float(np.sum(self._weights**2 * variance))
         level = self.level_error(variance) * float(self._weights.sum())
-        uneven = (1.0 if self.neighbours else _UNEVEN) * float(self._area @ self.skewness)
+        uneven = _UNEVEN * float(self._area @ self.skewness)
         # a sector that is brighter than the others may as well hold a speckle of the star
-        terms = level, uneven, self._dropped, _SUBTRACTED * self.neighbours
+        subtracted = [float(np.sum(self._weights * doubt)) for doubt in self._doubts]
+        terms = level, uneven, self._dropped, *subtracted
         return float(np.sqrt(pixels + np.sum(np.square(terms))))
 
     @cached_property
@@ -180,7 +179,7 @@ class StarProfile:
 
     def samples(
         self, dy: float, dx: float, variance: Float64Array
-    ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
+    ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array, Float64Array]:
         """Return the profile for a fit: the pixels of the core, then the rings of the halo.
 
         Parameters
@@ -195,6 +194,8 @@ class StarProfile:
         radius, value, weight, noise : ndarray (n,)
             Distance from the centre [pixel], value above the background (in the halo the mean of all sectors), square
             root of the number of pixels, and noise of the value.
+        doubts : ndarray (k, n)
+            Errors of the values by each of the neighbours.
         """
         core = self._rings < self.core_px
         # about the highest point as the core is: rings about its pixel, up to half a pixel off, look narrower
@@ -209,11 +210,16 @@ class StarProfile:
             np.bincount(nearest.ravel(), values.ravel())[rings]
             for values in (np.ones(distance.shape), distance, variance)
         )
+        doubts = [
+            np.concatenate([doubt[core], np.bincount(nearest.ravel(), doubt.ravel())[rings] / count])
+            for doubt in self._doubts
+        ]
         return (
             np.concatenate([distance[core], radius / count]),
             np.concatenate([self.image[core], value[rings]]),
             np.concatenate([np.ones(int(core.sum())), np.sqrt(2 * np.pi * rings)]),
             np.sqrt(np.concatenate([variance[core], noise / count**2])),
+            np.array(doubts).reshape(len(doubts), len(count) + int(core.sum())),
         )
 
     @cached_property

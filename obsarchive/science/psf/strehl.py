@@ -4,16 +4,15 @@ Both are measured alike: same pixels, same circular aperture, and a peak interpo
 the spatial frequencies that the telescope transmits (Roberts et al. 2004, Proc. SPIE 5490, 504 compare such methods).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
-from scipy.special import j0
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.arrays import Complex128Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
+from obsarchive.science.psf.band_limited_peak import band_limited_peak
 from obsarchive.science.psf.core_and_halo import CoreAndHalo, fit_core_and_halo
 from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_limited_psf
 from obsarchive.science.psf.neighbours import profile_among_neighbours
@@ -26,9 +25,6 @@ APERTURE_ARCSEC = 2.5
 LEAST_CORES = 4.0
 """Least radius of the aperture, in widths of the perfect core."""
 
-_SEARCH_PX = ((2.0, 0.5), (0.375, 0.125))
-"""Reach and steps of the search for the highest point, from the brightest pixel on [pixel]."""
-
 _HALO_ARCSEC = 0.7
 """First guess of the FWHM of the halo."""
 
@@ -37,6 +33,7 @@ _TRUSTED_SNR = 15.0
 _LOWEST_RATIO = 0.005
 _TRUSTED_ERROR = 0.25
 """Largest relative error of a trusted ratio."""
+_LEAST_CORE_SHARE = 0.1
 _UNSEEN_PEAK, _UNSEEN_WIDTH, _UNSEEN_SHIFT = 0.8, 0.8, 1.7
 """Errors of height and width (relative) and place (pixels of a frame) of a peak whose frequencies are all beyond the
 sampling limit of the frames; those of a share of them are so much smaller. From stars by Fourier optics."""
@@ -140,36 +137,45 @@ def measure_strehl(
             f"expected a star of peak S/N above {_DETECTION_SNR:g} near (y, x) = ({row}, {column}), "
             f"found {star.peak_snr:.1f}"
         )
-    found = _band_limited_peak(star.patch, optics, pixel_arcsec)
+    found = band_limited_peak(star.patch, optics, pixel_arcsec)
     dy, dx = found.y, found.x
     # at the sub-pixel phase of the star: both peaks lose alike by sampling
     perfect = diffraction_limited_psf(optics, pixel_arcsec, len(star.patch), response_px, (dy, dx))
-    ideal = _band_limited_peak(perfect, optics, pixel_arcsec)
-    perfect_peak = ideal.height
+    ideal = band_limited_peak(perfect, optics, pixel_arcsec)
     perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
     noise = noise or stack_noise(star.box - star.background, core_px, aperture_px, response_px)
-    peak = found.height - noise.lift
-    # both peaks relative to the flux in the same aperture
-    ratio = peak / star.flux * perfect_flux / perfect_peak
-    variance = noise.variance(star.image)
     # peaks of frames are looked for at half of lambda / D
-    searched_px = np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, np.sqrt(DROP_VARIANCE) * response_px[0])
-    aligned = partial(aligned_noise, height=noise.lift, sigma_px=float(searched_px))
+    searched_px = float(
+        np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, np.sqrt(DROP_VARIANCE) * response_px[0])
+    )
+    lifts = aligned_noise(found.radii, found.profile, noise, searched_px)
+    lift = float(lifts[0])
+    # what uneven coverage takes from the peak makes it wider
+    uneven = noise.coverage or 0.0
+    peak = (found.height - lift) / (1 + uneven)
+    # both peaks relative to the flux in the same aperture
+    ratio = peak / star.flux * perfect_flux / ideal.height
+    variance = noise.variance(star.image)
+
+    def aligned(radius: Float64Array) -> Float64Array:
+        return np.interp(radius, found.radii, lifts, right=0.0)
+
     fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance, aligned)
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
-    fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, aligned) or (fit.fwhm, np.nan)
+    fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, lifts) or (fit.fwhm, np.nan)
+    fwhm *= 1 + uneven / 2
+    core = fit.core * (1 + uneven / 2 / max(fit.core_share, _LEAST_CORE_SHARE))
     # what uneven coverage does to the peak it does to its surroundings, too; half of the squares along either axis
     widened = noise.sampling / 2.355
-    shifted = widened * fwhm / np.sqrt(2)
     # what frames cannot sample lies where noise and the phase of their pixels put it
     unseen = ideal.share_beyond(0.5 / response_px[0])
     blurred = _UNSEEN_WIDTH * unseen
+    shifted = np.hypot(widened * fwhm / np.sqrt(2), _UNSEEN_SHIFT * unseen * response_px[0])
     # the core has to answer for the whole peak
     of_core = np.hypot(widened / fit.core_share, blurred)
-    shifted = float(np.hypot(shifted, _UNSEEN_SHIFT * unseen * response_px[0]))
     flux_error = star.flux_error(variance)
-    by_light = peak_error / peak, LIFT_ERROR * noise.lift / peak, flux_error / star.flux
-    relative = *by_light, noise.sampling, _UNSEEN_PEAK * unseen
+    by_light = peak_error / peak, LIFT_ERROR * lift / peak, flux_error / star.flux
+    relative = *by_light, noise.left, _UNSEEN_PEAK * unseen
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(
@@ -177,8 +183,8 @@ def measure_strehl(
         ratio_error=error,
         fwhm_arcsec=fwhm * pixel_arcsec,
         fwhm_error_arcsec=float(np.hypot(fwhm_error, np.hypot(widened, blurred) * fwhm)) * pixel_arcsec,
-        core_arcsec=fit.core * pixel_arcsec,
-        core_error_arcsec=float(np.hypot(fit.core_error, of_core * fit.core)) * pixel_arcsec,
+        core_arcsec=core * pixel_arcsec,
+        core_error_arcsec=float(np.hypot(fit.core_error, of_core * core)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
         halo_error_arcsec=float(np.hypot(fit.halo_error, np.hypot(widened, blurred / 2) * fit.halo)) * pixel_arcsec,
         y=row + dy - noise.offset[0],
@@ -206,138 +212,9 @@ def _doubts(star: StarProfile, fit: CoreAndHalo, ratio: float, error: float, sha
         f"{core} is too sharp": fit.core < 0.7 * sharpest_px,
         f"{core} is not sharp": fit.core > 4 * sharpest_px,
         "core is wider than its halo": fit.core > fit.halo,  # never of a star without one
-        "no core stands out of the halo": fit.core_share < 0.1,
+        "no core stands out of the halo": fit.core_share < _LEAST_CORE_SHARE,
     }
     return [reason for reason, holds in checks.items() if holds]
-
-
-@dataclass(frozen=True, eq=False)
-class _Peak:
-    """Maximum of a star between the pixels: height, position from the central pixel, and how pixels make it."""
-
-    height: float
-    y: float
-    x: float
-    spectrum: Complex128Array
-    frequency: Float64Array
-    analyse: Complex128Array
-
-    def errors(self, variance: Float64Array, response_px: tuple[float, ...]) -> tuple[float, float, float]:
-        """Return the errors of height, y and x by noise of this density, which passed all responses but the first."""
-
-        def slope(by_y: int, by_x: int) -> float:
-            return float((self._waves(by_y, self.y) @ self.spectrum @ self._waves(by_x, self.x)).real)
-
-        slopes = np.stack([self._kernel(response_px, orders) for orders in ((1, 0), (0, 1))])
-        curvature = np.array([[slope(2, 0), slope(1, 1)], [slope(1, 1), slope(0, 2)]])
-        inverse = np.linalg.pinv(curvature)
-        covariance = inverse @ np.einsum("iyx,jyx,yx->ij", slopes, slopes, variance) @ inverse
-        height = float(np.sqrt(np.sum(self._kernel(response_px) ** 2 * variance)))
-        return height, float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[1, 1]))
-
-    def full_width(
-        self,
-        variance: Float64Array,
-        response_px: tuple[float, ...],
-        aligned: Callable[[Float64Array], Float64Array],
-    ) -> tuple[float, float] | None:
-        """Return the full width at half maximum of the azimuthal mean without aligned noise, and its error.
-
-        None where it is too wide.
-        """
-        radii = np.linspace(0, len(variance) / 4, 200)
-        lift = aligned(radii)
-        profile = self._rings(radii) - lift
-        peak = self.height - lift[0]
-        below = np.flatnonzero(profile < peak / 2)
-        if not len(below) or below[0] == 0:
-            return None
-        i = int(below[0])
-        half = float(np.interp(-peak / 2, -profile[i - 1 : i + 1], radii[i - 1 : i + 1]))
-        slope = (profile[i] - profile[i - 1]) / (radii[i] - radii[i - 1])
-        kernel = self._kernel(response_px, radius=half) - self._kernel(response_px) / 2
-        by_lift = LIFT_ERROR * (lift[i] - lift[0] / 2)
-        return 2 * half, 2 * float(np.sqrt(np.sum(kernel**2 * variance) + by_lift**2) / abs(slope))
-
-    def share_beyond(self, limit: float) -> float:
-        """Return the share of the height that comes from frequencies beyond a limit along either axis [1/pixel]."""
-        within = np.abs(self.frequency) <= limit
-        low = self.spectrum * np.outer(within, within)
-        share = 1 - float((self._waves(0, self.y) @ low @ self._waves(0, self.x)).real) / self.height
-        return min(max(share, 0.0), 1.0)
-
-    def _rings(self, radii: Float64Array) -> Float64Array:
-        """Return the means of the interpolated image on circles around the maximum."""
-        terms = np.outer(self._waves(0, self.y), self._waves(0, self.x)) * self.spectrum
-        # frequencies of the same length have the same mean on a circle
-        length, which = np.unique(np.hypot(self.frequency[:, None], self.frequency), return_inverse=True)
-        amplitudes = np.bincount(which.ravel(), terms.real.ravel())
-        means: Float64Array = j0(2 * np.pi * np.outer(radii, length)) @ amplitudes
-        return means
-
-    def _waves(self, order: int, place: float) -> Complex128Array:
-        wave = 2j * np.pi * self.frequency
-        waves: Complex128Array = wave**order * np.exp(wave * place)
-        return waves
-
-    def _kernel(
-        self, response_px: tuple[float, ...], orders: tuple[int, int] = (0, 0), radius: float = 0.0
-    ) -> Float64Array:
-        """Return how white noise in the pixels, before it passes the responses, adds to a value or its derivatives."""
-        passed = np.prod([np.sinc(width * self.frequency) for width in response_px[1:]], axis=0)
-        terms = np.outer(self._waves(orders[0], self.y) * passed, self._waves(orders[1], self.x) * passed)
-        terms *= (self.spectrum != 0) * j0(2 * np.pi * radius * np.hypot(self.frequency[:, None], self.frequency))
-        kernel: Float64Array = (self.analyse.T @ terms @ self.analyse).real
-        return kernel
-
-
-def _band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float) -> _Peak:
-    """Return the maximum of a star between the pixels and its position (y, x) from the central pixel.
-
-    The patch is interpolated with the frequencies below the cut-off of the telescope: exact for a well sampled
-    image, and noise at frequencies that the telescope does not transmit cannot raise the maximum.
-    """
-    size = len(patch)
-    shortest = 1 - optics.width_nm / optics.wavelength_nm / 2
-    # one and a half steps more, because the taper spreads the spectrum
-    cutoff = min(0.5, pixel_arcsec / (shortest * optics.lambda_over_d_arcsec) + 1.5 / size)
-    order = min(int(cutoff * size), (size - 1) // 2)
-    frequency = np.arange(-order, order + 1) / size
-    pixel = np.arange(size) - size // 2
-    # matrices instead of a padded transform: few frequencies and few points around the centre are needed
-    analyse = np.exp(-2j * np.pi * np.outer(frequency, pixel)) * _tukey(size) / size
-    spectrum = analyse @ patch @ analyse.T
-    if cutoff < 0.5:
-        # the corners of the square of frequencies lie beyond the cut-off
-        spectrum *= np.hypot(frequency[:, None], frequency) <= cutoff
-    # of a faint star the pixel is the highest only of an image that is smoother
-    place, top = np.zeros(2), 0.0
-    for reach, step in _SEARCH_PX:
-        grid = np.arange(-reach, reach + step / 2, step)
-        rows, columns = (np.exp(2j * np.pi * np.outer(centre + grid, frequency)) for centre in place)
-        values = (rows @ spectrum @ columns.T).real
-        i, j = np.unravel_index(np.argmax(values[1:-1, 1:-1]), (len(grid) - 2, len(grid) - 2))
-        y, top = _vertex(values[i : i + 3, j + 1])
-        x, _ = _vertex(values[i + 1, j : j + 3])
-        place += np.array([grid[i + 1] + y * step, grid[j + 1] + x * step])
-    return _Peak(top, float(place[0]), float(place[1]), spectrum, frequency, analyse)
-
-
-def _tukey(size: int) -> Float64Array:
-    """Return a window that is flat in the middle half and falls like a cosine (Harris 1978, Proc. IEEE 66, 51).
-
-    Not that of scipy.signal, whose import takes longer than the whole measurement.
-    """
-    distance = np.minimum(np.arange(size), np.arange(size)[::-1]) / ((size - 1) / 4)
-    return np.where(distance < 1, 0.5 - 0.5 * np.cos(np.pi * distance), 1.0)
-
-
-def _vertex(values: Float64Array) -> tuple[float, float]:
-    """Return position (from the middle one) and height of the parabola through three equidistant values."""
-    before, middle, after = values
-    curvature = before - 2 * middle + after
-    position = np.clip(0.5 * (before - after) / curvature, -1, 1) if curvature < 0 else 0.0
-    return float(position), float(middle - 0.25 * (before - after) * position)
 
 
 @lru_cache(maxsize=16)

@@ -80,9 +80,9 @@ class PositionNoise:
         The same by the noise of the light itself, of unit `grain` [pixel^2 / counts].
     variance : float
         Of a pixel of the background [counts^2].
-    lift, light_lift : float
-        Height of a narrow peak at the position found that is noise, as the position is where noise is high: by the
-        background [counts/pixel], and by the light, of unit `grain`.
+    lift : float
+        Height of a narrow peak at the position found that is noise, as the position is where noise is high, by noise
+        of variance 1 of a pixel [1 / counts].
     excess, total : float
         Around the star the variance of the noise beyond that of the background [counts^2], and the light
         [counts/pixel]: their quotient is the grain, the variance by one count of light.
@@ -94,7 +94,6 @@ class PositionNoise:
     light: Float64Array
     variance: float
     lift: float
-    light_lift: float
     excess: float
     total: float
     rival: RivalPeak | None = None
@@ -342,7 +341,7 @@ def _position_noise(
     variance = _rim_variance(image)
     (a, b, c), determinant = (curvature[0, 0], curvature[0, 1], curvature[1, 1]), float(np.linalg.det(curvature))
     inverse = np.array([[c, -b], [-b, a]]) / determinant
-    by_sky = variance / unit * _products(along_y, np.ones(part.shape), along_x)
+    white = _products(along_y, np.ones(part.shape), along_x) / unit
     by_light = _products(along_y, part, along_x) / unit
     # slopes of noise under the Gaussian, times those under a drop: white noise through both, over that through two
     # Gaussians
@@ -350,11 +349,10 @@ def _position_noise(
     around, _ = cut(image, *place, GRAIN_HALF_PX)
     fine = _finest(around)
     return PositionNoise(
-        sky=inverse @ by_sky @ inverse,
+        sky=variance * inverse @ white @ inverse,
         light=inverse @ by_light @ inverse,
         variance=variance,
-        lift=narrow * float(np.trace(by_sky @ inverse)),
-        light_lift=narrow * float(np.trace(by_light @ inverse)),
+        lift=narrow * float(np.trace(white @ inverse)),
         excess=float(np.mean(fine**2)) - variance,
         total=float(around[3:-3, 3:-3].mean()),
     )
