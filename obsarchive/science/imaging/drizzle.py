@@ -180,17 +180,19 @@ class Drizzle:
 
     def _plane_weights(self) -> Float32Array:
         ny, nx = self.shape
-        # a rectangle is four corners of differences, summed along both axes at the end: the cost of a frame does not
-        # depend on its size
-        corners = np.zeros((self.scale, self.scale, ny + 1, nx + 1))
-        for phase, rows, columns, weight in self._rectangles:
-            plane = corners[phase]
-            plane[rows.start, columns.start] += weight
-            plane[rows.stop, columns.start] -= weight
-            plane[rows.start, columns.stop] -= weight
-            plane[rows.stop, columns.stop] += weight
         weights = np.empty_like(self._planes)
-        _sum_corners(corners, weights)
+        for phase in np.ndindex(self.scale, self.scale):
+            # a rectangle is four corners of differences, summed along both axes at the end: the cost of a frame does
+            # not depend on its size
+            corners = np.zeros((ny + 1, nx + 1))
+            for place, rows, columns, weight in self._rectangles:
+                if place != phase:
+                    continue
+                corners[rows.start, columns.start] += weight
+                corners[rows.stop, columns.start] -= weight
+                corners[rows.start, columns.stop] -= weight
+                corners[rows.stop, columns.stop] += weight
+            _sum_corners(corners, weights[phase])
         weights -= self._missing
         weights[np.abs(weights) < 1e-6 * weights.max(initial=0)] = 0  # rounding errors of empty pixels
         return weights
@@ -232,17 +234,15 @@ def _deposit(frame, planes, missing, deposits):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _sum_corners(corners, weights):  # type: ignore[no-untyped-def]
-    """Sum up the corners of rectangles along both axes of each plane."""
-    scale, _, ny, nx = weights.shape
-    for row_phase in range(scale):
-        for column_phase in range(scale):
-            columns = np.zeros(nx)
-            for y in range(ny):
-                columns += corners[row_phase, column_phase, y, :nx]
-                total = 0.0
-                for x in range(nx):
-                    total += columns[x]
-                    weights[row_phase, column_phase, y, x] = total
+    """Sum up the corners of rectangles along both axes."""
+    ny, nx = weights.shape
+    columns = np.zeros(nx)
+    for y in range(ny):
+        columns += corners[y, :nx]
+        total = 0.0
+        for x in range(nx):
+            total += columns[x]
+            weights[y, x] = total
 
 
 @njit(cache=True)
