@@ -17,7 +17,7 @@ from obsarchive.science.arrays import Float32Array
 from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays_drizzled
 from obsarchive.science.registration.stack_check import star_snr
 from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered
-from pipelines.shared.frame_sequence import SCALE
+from pipelines.shared.frame_sequence import SCALE, plain_mean
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
 from pipelines.shared.product_headers import (
     frame_table,
@@ -34,7 +34,7 @@ MIN_KEPT_FRACTION = 0.1
 LEAST_SNR = 6.0
 """Of the star in the sum: noise and patterns of the detector, on which frames of an empty field agree, reach 5."""
 WITNESSES = 5
-"""Subsets of the frames: what most of them show is no cosmic ray."""
+"""Parts of the frames: what most of them show is no cosmic ray."""
 HIGH_FLUX_SIGNIFICANCE = 150.0
 """Of the star's flux in the median frame: lucky imaging does better on such a star."""
 
@@ -61,27 +61,23 @@ class FaintStar(Pipeline):
             sequence = FaintSequence(work, frames, self.settings.window_arcsec)
             found = sequence.register()
             verdict = classify(found)
-            stack, simple, hits = sequence.stack(found)
-            image = stack.image()
-            if found.kept.sum() > FEW_FRAMES:  # the sequence itself has cleaned the frames of shorter ones
-                image, hit = without_cosmic_rays_drizzled(image, SCALE, lambda: common_light(sequence, found))
-                hits = int(hit.sum())
+            image, simple, pixfrac, hits = clean_sum(sequence, found)
             require_star(found, image)
             checked = sequence.check(found, image)
-        position = found.star.y, found.star.x
-        header = product_header(work, (stack.scale, stack.shape), position)
-        header["NCOMBINE"] = (stack.n_frames, "frames added")
-        header["PIXFRAC"] = (stack.pixfrac, "side of the drizzled drops [raw pixel]")
+        position, n_added = (found.star.y, found.star.x), int(found.kept.sum())
+        header = product_header(work, (SCALE, simple.shape), position)
+        header["NCOMBINE"] = (n_added, "frames added")
+        header["PIXFRAC"] = (pixfrac, "side of the drizzled drops [raw pixel]")
         work.publish_fits("{id}_summed.fits", image, header, sequence.calibrator.masters)
-        header = product_header(work, (1, stack.shape), position)
-        header["NCOMBINE"] = (stack.n_frames, "frames added, not registered")
+        header = product_header(work, (1, simple.shape), position)
+        header["NCOMBINE"] = (n_added, "frames added, not registered")
         work.publish_fits("{id}_simple_sum.fits", simple, header, sequence.calibrator.masters)
         work.publish("shifts.txt", table(found))
         return {
             "classified_as": verdict,
             **summary(found),
             **checked,
-            "pixfrac": stack.pixfrac,
+            "pixfrac": pixfrac,
             "cosmic_ray_pixels": hits,
             "calibration": sequence.calibrator.text,
         }
@@ -130,14 +126,40 @@ def require_star(found: Registered, image: Float32Array) -> None:
         )
 
 
-def common_light(sequence: FaintSequence, found: Registered) -> Float32Array:
-    """Return the signal common to most subsets of the registered frames, each shifted by whole pixels, (ny, nx)."""
-    kept = np.flatnonzero(found.kept)
-    means = []
-    for k in range(WITNESSES):
-        chosen = kept[k::WITNESSES]
-        means.append(sequence.mean(chosen.tolist(), np.rint(found.shifts[chosen]).astype(int)))
-    return common_signal(means, np.zeros((WITNESSES, 2)))
+def clean_sum(sequence: FaintSequence, found: Registered) -> tuple[Float32Array, Float32Array, float, int]:
+    """Add the good frames of a sequence.
+
+    Parameters
+    ----------
+    sequence : FaintSequence
+        The frames.
+    found : Registered
+        Their shifts.
+
+    Returns
+    -------
+    image : ndarray (SCALE * ny, SCALE * nx) float32
+        Their registered mean without cosmic rays [ADU per pixel of it].
+    simple : ndarray (ny, nx) float32
+        Their mean without registration [ADU].
+    pixfrac : float
+        Side of the drizzled drops [raw pixel].
+    hits : int
+        Pixels hit by cosmic rays that were replaced.
+    """
+    if found.kept.sum() <= FEW_FRAMES:  # the sequence itself removes cosmic rays from the frames
+        stack, simple, hits = sequence.stack(found)
+        return stack.image(), simple, stack.pixfrac, hits
+    parts = [plain_mean(sequence.frames.shape) for _ in range(WITNESSES)]
+    stack, simple, _ = sequence.stack(found, parts=parts)
+    image, pixfrac = stack.image(), stack.pixfrac
+    del stack  # as the parts one by one: memory that is needed for what follows
+
+    def elsewhere() -> Float32Array:
+        return common_signal((parts.pop().image() for _ in range(WITNESSES)), np.zeros((WITNESSES, 2)))
+
+    image, hit = without_cosmic_rays_drizzled(image, SCALE, elsewhere)
+    return image, simple, pixfrac, int(hit.sum())
 
 
 def summary(found: Registered, scale: int = SCALE) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from obsarchive.errors import Unprocessable
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, IndexArray
-from obsarchive.science.imaging.combining import Mean
 from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal, moved, without_cosmic_rays
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, placed, turned
@@ -25,7 +24,8 @@ from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreement, StarList, star_list
 from obsarchive.science.registration.subpixel_peaks import star_near
 from pipelines.shared.field_stars import checked, field_orientation
-from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for
+from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for, plain_mean
+from pipelines.shared.star_windows import StarWindows
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +165,7 @@ class FaintSequence(FrameSequence):
         if not stars:
             star, offsets = self._moving_star(usable, known)
             stars = [star]
+        self.work.progress(0.2, "registering frames")
         star, half = stars[0], self._half_around(stars[0])
         windows, origins = self._windows(usable, star, offsets, half)
         alignment = align_star(windows, [self._windows(usable, other, offsets, half)[0] for other in stars[1:]])
@@ -260,28 +261,24 @@ class FaintSequence(FrameSequence):
 
     def _windows(
         self, usable: list[int], star: GuideStar, offsets: Float64Array, half: int
-    ) -> tuple[Float32Array, Float64Array]:
+    ) -> tuple[StarWindows, Float64Array]:
         """Calibrated windows around a star, and where each begins (y, x)."""
-        ny, nx = self.frames.shape
-        windows = np.empty((len(usable), 2 * half, 2 * half), np.float32)
-        origins = np.empty((len(usable), 2))
-        for k, (i, (dy, dx)) in enumerate(zip(usable, np.rint(offsets), strict=True)):
-            y0 = int(np.clip(round(star.y - dy) - half, 0, ny - 2 * half))
-            x0 = int(np.clip(round(star.x - dx) - half, 0, nx - 2 * half))
-            windows[k] = self.read_window(i, (y0, x0), (2 * half, 2 * half))
-            origins[k] = y0, x0
-            self.work.progress(0.2 + 0.2 * k / len(usable), "reading windows")
-        return windows, origins
+        places = np.rint(np.array([star.y, star.x]) - np.rint(offsets)) - half
+        corners = np.clip(places, 0, np.array(self.frames.shape) - 2 * half)
+        return StarWindows(self.read_window, usable, corners.astype(int), 2 * half, self.turns), corners
 
-    def _with_saturation(self, windows: Float32Array, reasons: tuple[str, ...]) -> tuple[str, ...]:
+    def _with_saturation(self, windows: StarWindows, reasons: tuple[str, ...]) -> tuple[str, ...]:
         """Add frames that are saturated over more than a star's core."""
-        full = np.count_nonzero(windows >= self.saturation, axis=(1, 2)) / windows[0].size
+        n, ny, nx = windows.shape
+        full = [np.count_nonzero(windows[k] >= self.saturation) / (ny * nx) for k in range(n)]
         return tuple(
             f"saturated: {100 * share:.0f} % of the window" if share > self.saturated_share else reason
             for share, reason in zip(full, reasons, strict=True)
         )
 
-    def stack(self, found: Registered, scale: int = SCALE) -> tuple[Drizzle, Float32Array, int]:
+    def stack(
+        self, found: Registered, scale: int = SCALE, parts: Sequence[Drizzle] = ()
+    ) -> tuple[Drizzle, Float32Array, int]:
         """Add the good frames, once registered and drizzled, once as they are.
 
         Cosmic rays are removed from the frames of a short sequence only: of many short exposures the sum is cleaned.
@@ -292,6 +289,8 @@ class FaintSequence(FrameSequence):
             Shifts of the frames.
         scale : int
             Pixels of the stack per raw pixel along each axis; 1 keeps the raw pixels.
+        parts : sequence of Drizzle
+            To which the registered frames are added in turns, moved by whole pixels.
 
         Returns
         -------
@@ -305,15 +304,18 @@ class FaintSequence(FrameSequence):
         indices = np.flatnonzero(found.kept)
         pixfrac = pixfrac_for(found.shifts[indices]) if scale > 1 else 1.0
         summed = Drizzle(self.frames.shape, scale, pixfrac)
-        simple, hits = Mean(self.frames.shape), 0
+        simple, hits = plain_mean(self.frames.shape), 0
         clean = self._cleaner(indices, found.shifts) if len(indices) <= FEW_FRAMES else None
-        for i, raw in self.calibrated(indices.tolist(), 0.4, 0.9, "adding frames"):
+        for number, (i, raw) in enumerate(self.calibrated(indices.tolist(), 0.4, 0.9, "adding frames")):
             frame = raw
             if clean is not None:
                 frame, hit = clean(raw, i)
                 hits += int(hit.sum())
-            summed.add(turned(frame, self.turns[i]) if i in self.turns else frame, *found.shifts[i])
-            simple.add(frame)
+            upright = turned(frame, self.turns[i]) if i in self.turns else frame
+            summed.add(upright, *found.shifts[i])
+            simple.add(frame, 0, 0)
+            if parts:
+                parts[number % len(parts)].add(upright, *np.rint(found.shifts[i]))
         return summed, simple.image(), hits
 
     def check(self, found: Registered, image: Float32Array, scale: int = SCALE) -> dict[str, Any]:

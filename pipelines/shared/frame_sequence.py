@@ -8,8 +8,7 @@ import numpy as np
 
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
-from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
-from obsarchive.science.imaging.combining import Mean
+from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.registration.frame_ranking import GuideStar
 from pipelines.shared.calibrator import calibrator
@@ -72,6 +71,8 @@ class FrameSequence:
     def __init__(self, work: Workspace, frames: Frames) -> None:
         self.work, self.frames = work, frames
         self.calibrator = calibrator(work, frames.shape, frames.sections)
+        # filled again by each frame: new memory for each takes longer than reading it
+        self._raw = np.empty(frames.shape, np.float32)
 
     @cached_property
     def saturation(self) -> float:
@@ -106,7 +107,7 @@ class FrameSequence:
 
     def read(self, i: int) -> Float32Array:
         """Return the calibrated frame `i`, shape (ny, nx) [ADU]."""
-        return self.calibrator.calibration.apply(self.frames.read(i))
+        return self.calibrator.calibration.apply(self.frames.read(i, self._raw))
 
     def read_window(self, i: int, corner: tuple[int, int], shape: tuple[int, int]) -> Float32Array:
         """Return a calibrated part of a frame.
@@ -150,32 +151,33 @@ class FrameSequence:
         frame : ndarray (ny, nx) float32
             Calibrated frame [ADU]; the next one takes its place, so that memory is used once.
         """
-        raw = np.empty(self.frames.shape, np.float32)
-        frame = np.empty_like(raw)
+        frame = np.empty_like(self._raw)
         for done, i in enumerate(indices):
             self.work.progress(begin + (end - begin) * done / len(indices), message)
-            self.frames.read(i, raw)
-            yield i, self.calibrator.calibration.apply(raw, frame)
+            yield i, self.calibrator.calibration.apply(self.frames.read(i, self._raw), frame)
 
-    def mean(self, indices: Sequence[int], shifts: IndexArray | None = None) -> Float32Array:
+    def mean(self, indices: Sequence[int]) -> Float32Array:
         """Return the mean of some frames.
 
         Parameters
         ----------
         indices : sequence of n int
             Numbers of the frames.
-        shifts : ndarray (n, 2) of int, optional
-            Whole pixels (dy, dx) by which each is moved.
 
         Returns
         -------
         ndarray (ny, nx) float32
             Mean [ADU]; NaN where no frame has a finite value.
         """
-        mean = Mean(self.frames.shape)
-        for k, i in enumerate(indices):
-            mean.add(self.read(i), *((0, 0) if shifts is None else shifts[k].tolist()))
+        mean = plain_mean(self.frames.shape)
+        for i in indices:
+            mean.add(self.read(i), 0, 0)
         return mean.image()
+
+
+def plain_mean(shape: tuple[int, int]) -> Drizzle:
+    """Return an empty mean of frames (ny, nx) on their own pixels, for shifts by whole pixels."""
+    return Drizzle(shape, 1, 1.0)
 
 
 def pixfrac_for(shifts: FloatArray) -> float:

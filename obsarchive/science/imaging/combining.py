@@ -57,50 +57,6 @@ class Master:
     level: float
 
 
-class Mean:
-    """Mean of frames that are moved by whole pixels, of the pixels that are known.
-
-    Parameters
-    ----------
-    shape : (ny, nx)
-        Shape of the frames.
-    """
-
-    def __init__(self, shape: Shape) -> None:
-        self._total, self._count = np.zeros(shape), np.zeros(shape, np.int32)
-
-    def add(self, frame: Float32Array, dy: int = 0, dx: int = 0) -> None:
-        """Add a frame, moved by (dy, dx) [pixel].
-
-        Parameters
-        ----------
-        frame : ndarray (ny, nx) float32
-            Pixels that are not finite are unknown.
-        dy, dx : int
-            Shift [pixel].
-        """
-        _add_known(frame, dy, dx, self._total, self._count)
-
-    def image(self) -> Float32Array:
-        """Return the mean (ny, nx); NaN where no frame is known."""
-        mean = np.full(self._total.shape, np.nan)
-        np.divide(self._total, self._count, out=mean, where=self._count > 0)
-        return mean.astype(np.float32)
-
-
-@njit(cache=True)
-def _add_known(frame, dy, dx, total, count):  # type: ignore[no-untyped-def]
-    ny, nx = frame.shape
-    for y in range(max(0, dy), min(ny, ny + dy)):
-        values = frame[y - dy, max(0, -dx) : max(nx - dx, 0)]
-        sums, numbers = total[y, max(0, dx) : max(nx + dx, 0)], count[y, max(0, dx) : max(nx + dx, 0)]
-        for x in range(len(values)):
-            # no branch, so that it is compiled to vector instructions
-            is_known = np.isfinite(values[x])
-            sums[x] += values[x] if is_known else np.float32(0)
-            numbers[x] += is_known
-
-
 def combine(
     read_rows: ReadRows,
     n_frames: int,

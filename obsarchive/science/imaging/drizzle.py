@@ -56,7 +56,8 @@ class Drizzle:
         self.n_frames = 0
         self._planes = np.zeros((self.scale, self.scale, *shape), np.float32)
         self._rectangles: list[tuple[tuple[int, int], slice, slice, float]] = []
-        self._missing: Float32Array | None = None  # weight of NaN pixels, made when the first one is met
+        # weights are counted as full rectangles; those of missing pixels are summed apart and subtracted
+        self._missing = np.zeros(self._planes.shape, np.float32)
 
     def add(self, frame: FloatArray, dy: float, dx: float, weight: float = 1.0) -> None:
         """Add a frame.
@@ -86,12 +87,7 @@ class Drizzle:
             for right in self._overlaps(dx)
         ]
         phases, steps, weights = (np.array(column) for column in zip(*deposits, strict=True))
-        if _deposit(frame, self._planes, phases, steps, weights.astype(np.float32)):
-            if self._missing is None:
-                self._missing = np.zeros_like(self._planes)
-            # weights are counted as full rectangles; those of missing pixels are summed apart and subtracted
-            gaps = (~np.isfinite(frame)).astype(np.float32)
-            _deposit(gaps, self._missing, phases, steps, weights.astype(np.float32))
+        _deposit(frame, self._planes, self._missing, (phases, steps, weights.astype(np.float32)))
         for phase, (down_by, right_by), share in deposits:
             rows, columns = _covered(down_by, self.shape[0]), _covered(right_by, self.shape[1])
             self._rectangles.append((phase, rows, columns, share))
@@ -120,8 +116,7 @@ class Drizzle:
             raise ValueError(f"cannot merge stacks of different (shape, scale, pixfrac): {mine}, {theirs}")
         self._planes += other._planes
         self._rectangles += other._rectangles
-        if other._missing is not None:
-            self._missing = other._missing + (0 if self._missing is None else self._missing)
+        self._missing += other._missing
         self.n_frames += other.n_frames
         return self
 
@@ -185,19 +180,20 @@ class Drizzle:
 
     def _plane_weights(self) -> Float32Array:
         ny, nx = self.shape
-        # a rectangle is four corners of differences, summed along both axes at the end: the cost of a frame does not
-        # depend on its size
-        corners = np.zeros((self.scale, self.scale, ny + 1, nx + 1))
-        for phase, rows, columns, weight in self._rectangles:
-            plane = corners[phase]
-            plane[rows.start, columns.start] += weight
-            plane[rows.stop, columns.start] -= weight
-            plane[rows.start, columns.stop] -= weight
-            plane[rows.stop, columns.stop] += weight
         weights = np.empty_like(self._planes)
-        _sum_corners(corners, weights)
-        if self._missing is not None:
-            weights -= self._missing
+        for phase in np.ndindex(self.scale, self.scale):
+            # a rectangle is four corners of differences, summed along both axes at the end: the cost of a frame does
+            # not depend on its size
+            corners = np.zeros((ny + 1, nx + 1))
+            for place, rows, columns, weight in self._rectangles:
+                if place != phase:
+                    continue
+                corners[rows.start, columns.start] += weight
+                corners[rows.stop, columns.start] -= weight
+                corners[rows.start, columns.stop] -= weight
+                corners[rows.stop, columns.stop] += weight
+            _sum_corners(corners, weights[phase])
+        weights -= self._missing
         weights[np.abs(weights) < 1e-6 * weights.max(initial=0)] = 0  # rounding errors of empty pixels
         return weights
 
@@ -208,45 +204,45 @@ def _covered(step: int, n: int) -> slice:
 
 
 @njit(cache=True, fastmath={"contract"})
-def _deposit(frame, planes, phases, steps, weights):  # type: ignore[no-untyped-def]
-    """Add the frame to the planes; return whether some of its pixels are not finite."""
+def _deposit(frame, planes, missing, deposits):  # type: ignore[no-untyped-def]
+    """Add the frame to the planes, and the weights of its pixels that are not finite to `missing`."""
     ny, nx = frame.shape
+    phases, steps, weights = deposits
     # one converted row serves all deposits while it is in the cache
-    row = np.empty(nx, np.float32)
-    n_missing = 0
+    row, none = np.empty(nx, np.float32), np.empty(0, np.int64)
     for y in range(ny):
         # no condition and no offset in an innermost loop, so that they are compiled to vector instructions
         n_unknown = 0
         for x in range(nx):
             row[x] = frame[y, x]
             n_unknown += not np.isfinite(row[x])
-        if n_unknown:
-            row[~np.isfinite(row)] = 0
-            n_missing += n_unknown
+        unknown = np.flatnonzero(~np.isfinite(row)) if n_unknown else none
+        row[unknown] = 0
         for k in range(len(weights)):
             target_y, step_x = y + steps[k, 0], steps[k, 1]
-            if 0 <= target_y < ny:
-                target = planes[phases[k, 0], phases[k, 1], target_y, max(0, step_x) : max(nx + step_x, 0)]
-                values = row[max(0, -step_x) : max(nx - step_x, 0)]
-                weight = weights[k]
-                for x in range(len(values)):
-                    target[x] += weight * values[x]
-    return n_missing > 0
+            if not 0 <= target_y < ny:
+                continue
+            weight = weights[k]
+            for gap in unknown:
+                if 0 <= gap + step_x < nx:
+                    missing[phases[k, 0], phases[k, 1], target_y, gap + step_x] += weight
+            target = planes[phases[k, 0], phases[k, 1], target_y, max(0, step_x) : max(nx + step_x, 0)]
+            values = row[max(0, -step_x) : max(nx - step_x, 0)]
+            for x in range(len(values)):
+                target[x] += weight * values[x]
 
 
 @njit(cache=True)
 def _sum_corners(corners, weights):  # type: ignore[no-untyped-def]
-    """Sum up the corners of rectangles along both axes of each plane."""
-    scale, _, ny, nx = weights.shape
-    for row_phase in range(scale):
-        for column_phase in range(scale):
-            columns = np.zeros(nx)
-            for y in range(ny):
-                columns += corners[row_phase, column_phase, y, :nx]
-                total = 0.0
-                for x in range(nx):
-                    total += columns[x]
-                    weights[row_phase, column_phase, y, x] = total
+    """Sum up the corners of rectangles along both axes."""
+    ny, nx = weights.shape
+    columns = np.zeros(nx)
+    for y in range(ny):
+        columns += corners[y, :nx]
+        total = 0.0
+        for x in range(nx):
+            total += columns[x]
+            weights[y, x] = total
 
 
 @njit(cache=True)

@@ -148,15 +148,17 @@ def correlations(target: FloatArray, stamps: Float32Array, mask: BoolArray) -> F
 def _sums(stamps, target, weight):  # type: ignore[no-untyped-def]
     """Sums of the weighted pixels of each stamp, of their squares, and of their products with the target."""
     out = np.empty((len(stamps), 3))
-    for i in range(len(stamps)):
-        total, squares, products = np.float32(0), np.float32(0), np.float32(0)
-        stamp = stamps[i]
+    # two at a time: memory answers two requests faster than one after the other
+    for i in range(0, len(stamps), 2):
+        k = min(i + 1, len(stamps) - 1)
+        total = squares = products = other_total = other_squares = other_products = np.float32(0)
         for j in range(stamps.shape[1]):
-            value = stamp[j] * weight[j]
-            total += value
-            squares += value * value
-            products += value * target[j]
+            value, other = stamps[i, j] * weight[j], stamps[k, j] * weight[j]
+            total, other_total = total + value, other_total + other
+            squares, other_squares = squares + value * value, other_squares + other * other
+            products, other_products = products + value * target[j], other_products + other * target[j]
         out[i, 0], out[i, 1], out[i, 2] = total, squares, products
+        out[k, 0], out[k, 1], out[k, 2] = other_total, other_squares, other_products
     return out
 
 

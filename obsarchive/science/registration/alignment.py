@@ -7,6 +7,7 @@ estimator of the correlation peak.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import sep
@@ -108,7 +109,7 @@ class Alignment:
 
 
 def align(
-    windows: "Float32Array | Prepared",
+    windows: "Windows | Prepared",
     sigma_px: float = 0.8,
     reach_px: float | None = None,
     most_rounds: int = MAX_ROUNDS,
@@ -122,7 +123,7 @@ def align(
 
     Parameters
     ----------
-    windows : ndarray (n, ny, nx) or Prepared
+    windows : Windows (n, ny, nx) or Prepared
         Calibrated counts, the star or the scene in the middle; pixels that are not finite count as background.
     sigma_px : float
         Sigma of the Gaussian by which windows and template are smoothed [pixel].
@@ -165,7 +166,7 @@ def align(
 
 
 def aligned_at(
-    windows: "Float32Array | Prepared", shifts: Float64Array, errors: Float64Array, sigma_px: float = 0.8
+    windows: "Windows | Prepared", shifts: Float64Array, errors: Float64Array, sigma_px: float = 0.8
 ) -> Alignment:
     """Return the alignment of windows whose shifts are known.
 
@@ -226,12 +227,23 @@ def _smoothing(shape: tuple[int, int], sigma_px: float) -> tuple[tuple[FloatArra
     return (along_x, along_y), smooth
 
 
+class Windows(Protocol):
+    """Windows of frames: an array of them (n, ny, nx), or what reads one after the other."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number and sides (n, ny, nx) of the windows."""
+
+    def __getitem__(self, i: int, /) -> Float32Array:
+        """Return window `i` (ny, nx)."""
+
+
 class Prepared:
-    """Windows without background and cosmic rays, made one by one: many of them fill the memory once, not twice.
+    """Windows without background and cosmic rays, made one by one when they are asked for.
 
     Parameters
     ----------
-    windows : ndarray (n, ny, nx)
+    windows : Windows (n, ny, nx)
         Calibrated counts; pixels that are not finite count as background.
 
     Attributes
@@ -242,14 +254,16 @@ class Prepared:
         Noise of a pixel in each.
     """
 
-    def __init__(self, windows: Float32Array) -> None:
-        windows = np.asarray(windows, np.float32)
-        self.shape: tuple[int, int, int] = windows.shape
-        self._windows, n = windows, len(windows)
+    def __init__(self, windows: Windows) -> None:
+        n, ny, nx = windows.shape
+        self.shape = n, ny, nx
+        self._windows = windows
         self._levels, self.noise, highest = np.zeros(n, np.float32), np.zeros(n), np.zeros(n, np.float32)
-        for i, window in enumerate(windows):
+        self._is_whole = np.zeros(n, bool)
+        for i in range(n):
+            window = np.asarray(windows[i], np.float32)
             finite = np.isfinite(window)
-            is_whole = bool(finite.all())
+            is_whole = self._is_whole[i] = bool(finite.all())
             if is_whole or finite.any():
                 # the rim is background, as the star or scene is in the middle
                 edge = np.concatenate([window[:4].ravel(), window[-4:].ravel(), window[:, :4].ravel()])
@@ -264,18 +278,19 @@ class Prepared:
         self._cap = np.float32(cap if cap > 0 else np.inf)
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return self.shape[0]
 
     def frame(self, i: int) -> Float32Array:
         """Return window `i` (ny, nx) above its background."""
-        frame: Float32Array = self._windows[i] - self._levels[i]
-        frame[~np.isfinite(frame)] = 0
+        frame: Float32Array = np.asarray(self._windows[i], np.float32) - self._levels[i]
+        if not self._is_whole[i]:
+            frame[~np.isfinite(frame)] = 0
         np.minimum(frame, self._cap, out=frame)
         return frame
 
     def spectra(self, factor: FloatArray) -> Complex64Array:
         """Return the spectra (n, ny, nx / 2 + 1) of the windows with tapered edges, each times a factor."""
-        ny, nx = self._windows.shape[1:]
+        _, ny, nx = self.shape
         edges = taper(ny, nx)
         spectra = np.empty((len(self), ny, nx // 2 + 1), np.complex64)
         for i, spectrum in enumerate(spectra):
@@ -283,7 +298,7 @@ class Prepared:
         return spectra
 
 
-def prepared(windows: Float32Array | Prepared) -> Prepared:
+def prepared(windows: Windows | Prepared) -> Prepared:
     """Return windows without background and cosmic rays, which are found but once."""
     return windows if isinstance(windows, Prepared) else Prepared(windows)
 

@@ -15,8 +15,8 @@ import numpy as np
 from scipy import fft, ndimage
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
-from obsarchive.science.registration.alignment import Alignment, Prepared, align, aligned_at, prepared, taper
-from obsarchive.science.registration.motion_law import MotionLaw, likelihoods, posterior_of_correlations
+from obsarchive.science.registration.alignment import Alignment, Prepared, Windows, align, aligned_at, prepared, taper
+from obsarchive.science.registration.motion_law import MotionLaw, posterior_of_correlations
 from obsarchive.science.registration.pixel_noise import (
     MOST_LIGHT_E,
     MultipliedElectrons,
@@ -86,14 +86,14 @@ class ImageMotion:
     correlation: float
 
 
-def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Alignment:
+def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     """Register windows around a star of any brightness.
 
     Parameters
     ----------
-    windows : ndarray (n, ny, nx)
+    windows : Windows (n, ny, nx)
         Calibrated counts in the order of time, the star in the middle; pixels that are not finite count as background.
-    others : sequence of ndarray (n, ny, nx)
+    others : sequence of Windows (n, ny, nx)
         Windows around more stars of the same frames, that move in the same way.
 
     Returns
@@ -132,13 +132,13 @@ def align_star(windows: Float32Array, others: Sequence[Float32Array] = ()) -> Al
 
 
 def image_motion(
-    windows: Sequence[Float32Array | Prepared], reach_px: float, start: Float64Array | None = None
+    windows: Sequence[Windows | Prepared], reach_px: float, start: Float64Array | None = None
 ) -> ImageMotion:
     """Compute the posterior shifts of stars in windows around each.
 
     Parameters
     ----------
-    windows : sequence of ndarray (n, ny, nx) or Prepared
+    windows : sequence of Windows (n, ny, nx) or Prepared
         Calibrated counts of each star in the order of time, the star in the middle; pixels that are not finite count as
         background.
     reach_px : float
@@ -158,7 +158,7 @@ def image_motion(
     law, is_told = FIRST_LAW, False
     for _ in range(NOISE_ROUNDS):
         scores = _scores(stars, grid, known, with_noise=True)
-        posterior, found = law.posterior(grid.steps, likelihoods(scores))
+        posterior, found = law.posterior(grid.steps, scores)
         known = known.after(grid, posterior, scores)
         is_told = float(np.sqrt(np.mean(known.errors**2))) < max(WELL_KNOWN * found.rms_px, STEP_PX / 2)
         law = found if is_told else FIRST_LAW
@@ -170,7 +170,7 @@ def image_motion(
         before = known.shifts
         grid, known = _narrowed(grid, known, law)
         scores = _scores(stars, grid, known)
-        posterior, law = law.posterior(grid.steps, likelihoods(scores))
+        posterior, law = law.posterior(grid.steps, scores)
         known = known.after(grid, posterior, scores)
         if np.sqrt(np.mean((known.shifts - before) ** 2)) < SETTLED_PX:
             break
@@ -180,7 +180,8 @@ def image_motion(
 def _first(stars: Sequence["_Star"], grid: ShiftGrid, starts: Sequence[Float64Array]) -> "_Known":
     """Return the shifts (n, 2) under which the frames are most probable, each by the stars of the others."""
     rest = _Known.at_rest(len(starts[0]), grid)
-    _scores(stars, grid, rest, with_noise=True)
+    for star in stars:
+        star.learn(grid, rest, with_noise=True)
     # in white noise the frames' own noise is in shifts that were found by their mean, and would be believed
     if len(starts) == 1 or max(star.excess for star in stars) < MOST_WHITE:
         return rest
@@ -188,7 +189,7 @@ def _first(stars: Sequence["_Star"], grid: ShiftGrid, starts: Sequence[Float64Ar
     evidence = []
     for known in found:
         scores = _scores(stars, grid, known, with_noise=True)
-        frames = FIRST_LAW.evidence(grid.steps, likelihoods(scores)) + float(scores.max(axis=(1, 2)).sum(dtype=float))
+        frames = FIRST_LAW.evidence(grid.steps, scores) + float(scores.max(axis=(1, 2)).sum(dtype=float))
         evidence.append(frames + len(scores) * sum(star.offset(grid) for star in stars))
     return found[int(np.argmax(evidence))]
 
@@ -240,13 +241,13 @@ class _Known:
         posterior[:, grid.cells[0] // 2, grid.cells[1] // 2] = 1.0
         return cls(posterior, np.zeros((n, 2)), np.zeros(n))
 
-    def after(self, grid: ShiftGrid, posterior: FloatArray, scores: Float32Array) -> "_Known":
+    def after(self, grid: ShiftGrid, posterior: Float32Array, scores: Float32Array) -> "_Known":
         """Return the moments of a posterior, or the vertex of the scores where it is narrower than the grid."""
         shifts, errors = _refined(scores, *_moments(grid.steps, posterior))
         if len(shifts) == 2:
             # both halfway: two frames that were moved onto each other would change places forever
             shifts = (self.shifts + shifts) / 2
-        return _Known(np.asarray(posterior, np.float32), shifts, errors)
+        return _Known(posterior, shifts, errors)
 
     def factor(self, grid: ShiftGrid, i: int) -> Complex64Array:
         """Return the factor by which the spectrum of a frame becomes that of its mean over its shifts."""
@@ -280,7 +281,7 @@ class _Star:
     ----------
     grid : ShiftGrid
         Of its windows.
-    windows : ndarray (n, ny, nx) or Prepared
+    windows : Windows (n, ny, nx) or Prepared
         Counts around it.
 
     Attributes
@@ -289,15 +290,15 @@ class _Star:
         Variance of the slopes of the log likelihood over that of white noise.
     """
 
-    def __init__(self, grid: ShiftGrid, windows: Float32Array | Prepared) -> None:
+    def __init__(self, grid: ShiftGrid, windows: Windows | Prepared) -> None:
         self._edges = taper(*grid.shape)
-        rim = self._edges < self._edges.max() / 2
-        self._clean, self._limit = prepared(windows), np.float32(np.inf)
+        self._rim = self._edges < self._edges.max() / 2
+        self._clean, (ny, nx) = prepared(windows), grid.shape
         n = len(self._clean)
-        self._electrons = multiplied_electrons(np.array([self._clean.frame(i)[rim] for i in _some(n).tolist()]))
-        # the mean of the rim, not its median, is that of the light of photons that are counted
-        self._levels = [self._clean.frame(i)[rim].mean() for i in range(n)]
-        self._spectra = self._transformed()
+        self._electrons = multiplied_electrons(np.array([self._clean.frame(i)[self._rim] for i in _some(n).tolist()]))
+        self._spectra = np.empty((n, ny, nx // 2 + 1), np.complex64)
+        for i, spectrum in enumerate(self._spectra):
+            spectrum[:] = fft.rfft2(self._window(i))
         self._statistics: tuple[Complex64Array, ...] = (self._spectra,)
         power = np.zeros(self._spectra.shape[1:], np.float32)
         for spectrum in self._spectra:
@@ -326,10 +327,9 @@ class _Star:
         scores = np.empty((n, *grid.cells), np.float32)
         for part in range(min(FOLDS, n)):
             light = fft.irfft2(self._template_without(grid, part), grid.shape)
-            weights = fft.rfft2(self._noise.weights(light))
+            weights = np.conj(fft.rfft2(self._noise.weights(light)))
             for i in range(part, n, FOLDS):
-                product = sum(w * np.conj(s[i]) for w, s in zip(weights, self._statistics, strict=True))
-                scores[i] = grid.correlation(product)
+                scores[i] = _correlation(grid, weights, [spectra[i] for spectra in self._statistics])
         scores /= self.excess
         return scores
 
@@ -343,26 +343,16 @@ class _Star:
         side = 2 * math.ceil(grid.steps[-1]) + 1
         light = np.maximum(ndimage.maximum_filter(fft.irfft2(self._template, grid.shape), size=side), 0)
         variance = self._scaled.background + self._scaled.per_count * light
-        limit = OUTLIER_LIGHT * light + OUTLIER_SIGMA * np.sqrt(variance)
-        self._limit = limit.astype(np.float32)
-        is_known_by_counts = len(self._statistics) == 1
-        self._spectra = self._transformed(self._spectra if is_known_by_counts else None)
-        if is_known_by_counts:
-            self._statistics = (self._spectra,)
+        limit = (OUTLIER_LIGHT * light + OUTLIER_SIGMA * np.sqrt(variance)).astype(np.float32)
+        for spectrum in self._spectra:
+            spectrum[:] = fft.rfft2(np.minimum(fft.irfft2(spectrum, grid.shape), limit))
 
     def _window(self, i: int) -> Float32Array:
-        """Return the window of frame `i` without background, outliers and edges."""
-        window: Float32Array = (self._clean.frame(i) - self._levels[i]) * self._edges
-        np.minimum(window, self._limit, out=window)
+        """Return the window of frame `i` without background and edges."""
+        frame = self._clean.frame(i)
+        # the mean of the rim, not its median, is that of the light of photons that are counted
+        window: Float32Array = (frame - frame[self._rim].mean()) * self._edges
         return window
-
-    def _transformed(self, out: Complex64Array | None = None) -> Complex64Array:
-        """Return the spectra of the windows, in `out` if it is given."""
-        ny, nx = self._edges.shape
-        spectra = np.empty((len(self._clean), ny, nx // 2 + 1), np.complex64) if out is None else out
-        for i, spectrum in enumerate(spectra):
-            spectrum[:] = fft.rfft2(self._window(i))
-        return spectra
 
     def _template_without(self, grid: ShiftGrid, part: int | None) -> Complex64Array:
         total, power, n = self._sums.sum(axis=0), self._powers.sum(axis=0), len(self._spectra)
@@ -380,15 +370,14 @@ class _Star:
         self._scaled = _scaled_noise(windows, models) or self._scaled
         if not isinstance(self._noise, MultipliedElectrons):
             self._noise = self._with_electrons(float(light.max()))
-        weights, means = fft.rfft2(self._noise.weights(light)), fft.rfft2(self._noise.means(light))
-        expected = sum(grid.correlation(w * np.conj(m)) for w, m in zip(weights, means, strict=True))
+        weights = np.conj(fft.rfft2(self._noise.weights(light)))
+        expected = _correlation(grid, weights, fft.rfft2(self._noise.means(light)))
         residuals = []
         for i, model in zip(some.tolist(), models, strict=True):
-            rest = [s[i] - m for s, m in zip(self._statistics, fft.rfft2(self._noise.means(model)), strict=True)]
-            residuals.append(
-                np.sum([grid.correlation(w * np.conj(r)) for w, r in zip(weights, rest, strict=True)], axis=0)
-            )
-        self.excess = _excess(grid, np.asarray(expected), residuals)
+            means = fft.rfft2(self._noise.means(model))
+            rest = [spectra[i] - mean for spectra, mean in zip(self._statistics, means, strict=True)]
+            residuals.append(_correlation(grid, weights, rest))
+        self.excess = _excess(grid, expected, residuals)
 
     def _with_electrons(self, peak: float) -> PixelNoise:
         """Return the noise of single electrons if they are seen, else that of photons whose number is scaled."""
@@ -403,6 +392,12 @@ class _Star:
             for spectra, term in zip(self._statistics, noise.statistics(self._clean.frame(i)), strict=True):
                 spectra[i] = fft.rfft2(term * self._edges)
         return noise
+
+
+def _correlation(grid: ShiftGrid, weights: FloatArray, terms: Sequence[FloatArray]) -> Float32Array:
+    """Return the correlation of weights with terms, from the conjugate spectra of the former."""
+    products = [weight * term for weight, term in zip(weights, terms, strict=True)]
+    return grid.correlation(sum(products[1:], start=products[0]))
 
 
 def _some(n: int) -> IndexArray:
@@ -464,7 +459,7 @@ def _moments(steps: Float64Array, posterior: FloatArray) -> tuple[Float64Array, 
     """Return means (n, 2) and standard deviations along an axis (n,) of the posteriors."""
     shifts, variances = np.empty((len(posterior), 2)), np.empty(len(posterior))
     for i, cells in enumerate(posterior):
-        along = cells.sum(axis=1), cells.sum(axis=0)
+        along = cells.sum(axis=1, dtype=float), cells.sum(axis=0, dtype=float)
         mean = [float(values @ steps) for values in along]
         variance = [float(values @ steps**2) - m**2 for values, m in zip(along, mean, strict=True)]
         shifts[i], variances[i] = mean, sum(variance) / 2

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from obsarchive.science.arrays import Float32Array, Float64Array
+from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 from obsarchive.science.registration.shift_grid import STEP_PX
 
 USUAL_CORRELATIONS = (0.0, 0.5, 0.8, 0.95)
@@ -24,41 +24,46 @@ class MotionLaw:
     rms_px: float
     correlation: float
 
-    def posterior(self, steps: Float64Array, likelihood: Float64Array) -> tuple[Float64Array, "MotionLaw"]:
-        """Return the posterior of each shift given all frames (forward-backward), and the motion that it shows."""
-        ahead, n = self._transition(steps), len(likelihood)
-        posterior, _ = self._forward(steps, likelihood)
+    def posterior(self, steps: Float64Array, scores: Float32Array) -> tuple[Float32Array, "MotionLaw"]:
+        """Return the posterior of each shift given all frames (forward-backward), and the motion that it shows.
+
+        The scores (n, m, m) are logarithms of the likelihood of each shift.
+        """
+        ahead, n = self._transition(steps), len(scores)
+        posterior, _ = self._forward(steps, scores)
         # backwards, frame by frame in place of the forward probabilities: all frames fill the memory once
-        products, backward = np.zeros(n), np.ones_like(posterior[-1])
+        products, backward = np.zeros(n), np.ones(scores.shape[1:])
         for i in range(n - 1, -1, -1):
             posterior[i] = normal(posterior[i] * backward)
             if i:
-                after = likelihood[i] * backward
-                products[i] = _products(steps, ahead, posterior[i - 1], after)
-                backward = normal(ahead @ after @ ahead.T)
-        marginal = posterior.sum(axis=2) + posterior.sum(axis=1)
+                after = _likelihood(scores[i]) * backward
+                along_x = after @ ahead.T
+                products[i] = _products(steps, ahead, posterior[i - 1], (ahead @ after, along_x))
+                backward = normal(ahead @ along_x)
+        marginal = posterior.sum(axis=2, dtype=float) + posterior.sum(axis=1, dtype=float)
         variance = float((marginal @ steps**2).mean()) / 2
         correlation = float(products.sum()) / 2 / max(n - 1, 1) / variance if variance > 0 else 0.0
         return posterior, MotionLaw(math.sqrt(variance), min(max(correlation, 0.0), MAX_CORRELATION))
 
-    def evidence(self, steps: Float64Array, likelihood: Float64Array) -> float:
-        """Return the logarithm of the probability of the frames under this law."""
+    def evidence(self, steps: Float64Array, scores: Float32Array) -> float:
+        """Return the logarithm of the probability of the frames under this law, over their likeliest shifts."""
         if self.correlation == 0:
-            every = likelihood.reshape(len(likelihood), -1) @ self.usual(steps).ravel()
+            usual = self.usual(steps)
+            every = np.array([np.sum(_likelihood(cells) * usual) for cells in scores])
             return float(np.log(every + np.finfo(float).tiny).sum())
-        return self._forward(steps, likelihood)[1]
+        return self._forward(steps, scores)[1]
 
-    def _forward(self, steps: Float64Array, likelihood: Float64Array) -> tuple[Float64Array, float]:
+    def _forward(self, steps: Float64Array, scores: Float32Array) -> tuple[Float32Array, float]:
         """Return the probability of each shift given the frames up to its own, and the evidence of all."""
         initial, ahead = self.usual(steps), self._transition(steps)
-        forward, evidence, expected = np.empty_like(likelihood), 0.0, initial
-        for i, here in enumerate(likelihood):
-            if i:
-                expected = ahead.T @ forward[i - 1] @ ahead + STRAYS * initial
-            forward[i] = expected * here
-            total = float(forward[i].sum())
-            forward[i] = forward[i] / total if total > 0 else initial
+        forward, evidence, expected = np.empty_like(scores), 0.0, initial
+        for i, cells in enumerate(scores):
+            here = expected * _likelihood(cells)
+            total = float(here.sum())
+            here = here / total if total > 0 else initial
             evidence += math.log(total) if total > 0 else 0.0
+            forward[i] = here
+            expected = ahead.T @ here @ ahead + STRAYS * initial
         return forward, evidence
 
     def usual(self, steps: Float64Array) -> Float64Array:
@@ -97,32 +102,33 @@ def posterior_of_correlations(
     evidence : float
         Logarithm of the probability of the frames.
     """
-    likelihood = likelihoods(scores)
     laws = [MotionLaw(rms_px, correlation) for correlation in USUAL_CORRELATIONS]
-    evidence = np.array([law.evidence(steps, likelihood) for law in laws])
+    evidence = np.array([law.evidence(steps, scores) for law in laws])
     weights = np.exp(evidence - evidence.max())
     total = float(evidence.max()) + math.log(weights.mean()) + float(scores.max(axis=(1, 2)).sum(dtype=float))
     weights = np.where(weights < LEAST_WEIGHT * weights.sum(), 0, weights)
     weights /= weights.sum()
     kept = [(weight, law) for weight, law in zip(weights.tolist(), laws, strict=True) if weight > 0]
-    posterior = sum(weight * law.posterior(steps, likelihood)[0] for weight, law in kept)
+    posterior = sum(weight * law.posterior(steps, scores)[0] for weight, law in kept)
     correlation = sum(weight * law.correlation for weight, law in kept)
     return np.asarray(posterior, np.float32), MotionLaw(rms_px, correlation), total
 
 
-def likelihoods(scores: Float32Array) -> Float64Array:
-    """Return the likelihood of each shift over that of the likeliest of its frame."""
-    likelihood = scores - scores.max(axis=(1, 2), keepdims=True)
-    return np.asarray(np.exp(likelihood, out=likelihood), np.float64)
+def _likelihood(scores: Float32Array) -> Float64Array:
+    """Return the likelihood (m, m) of each shift of a frame over that of the likeliest."""
+    return np.asarray(np.exp(scores - scores.max()), np.float64)
 
 
-def _products(steps: Float64Array, ahead: Float64Array, before: Float64Array, after: Float64Array) -> float:
-    """Return the expected sum over both axes of the product of the shifts of two consecutive frames."""
-    column, row = steps[:, np.newaxis], steps[np.newaxis, :]
-    weight = float(np.sum(before * (ahead @ after @ ahead.T)))
-    along_y = np.sum(before * column * (ahead @ (after * column) @ ahead.T))
-    along_x = np.sum(before * row * (ahead @ (after * row) @ ahead.T))
-    return float(along_y + along_x) / weight if weight > 0 else 0.0
+def _products(
+    steps: Float64Array, ahead: Float64Array, before: FloatArray, after: tuple[Float64Array, Float64Array]
+) -> float:
+    """Return the expected sum over both axes of the product of the shifts of two consecutive frames.
+
+    What is known of the frame after is summed over its shifts along y, and along x.
+    """
+    along_y, along_x = ahead * (before @ after[1].T), ahead * (before.T @ after[0])
+    weight = float(along_y.sum())
+    return float(steps @ (along_y + along_x) @ steps) / weight if weight > 0 else 0.0
 
 
 def normal(values: Float64Array) -> Float64Array:

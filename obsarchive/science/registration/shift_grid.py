@@ -31,6 +31,10 @@ class ShiftGrid:
         if shape[1] % 2 == 0:
             twice[-1] = 1.0
         self._twice = np.broadcast_to(twice, (len(ky), len(kx)))
+        # sums over the frequencies along y, and real parts of those along x as products of real numbers
+        self._sum_along_y = np.ascontiguousarray(self._along_y.T)
+        along_x = self._along_x.T * (twice / math.prod(shape))[:, np.newaxis]
+        self._sum_along_x = np.stack([along_x.real, -along_x.imag], axis=1).reshape(-1, len(self.steps))
         radius = np.hypot(self._ky, self._kx)
         self.ring = np.minimum((radius * min(shape)).astype(np.intp), min(shape) // 2)
         self.modes = np.maximum(np.bincount(self.ring.ravel(), self._twice.ravel()), 1)
@@ -72,7 +76,9 @@ class ShiftGrid:
         return factor
 
     def correlation(self, spectrum: Complex64Array) -> Float32Array:
-        """Correlation of two images at the shifts of the grid, from the product of their spectra."""
-        product = np.conj(self._along_y).T @ (spectrum * self._twice) @ np.conj(self._along_x).T
-        correlation: Float32Array = product.real / math.prod(self.shape)
+        """Correlation of two images at the shifts of the grid.
+
+        The spectrum is the product of the conjugate one of the first image with that of the second.
+        """
+        correlation: Float32Array = (self._sum_along_y @ spectrum).view(np.float32) @ self._sum_along_x
         return correlation
