@@ -59,7 +59,7 @@ cover the pixels unevenly, which moves all stars alike (0.02 pixels of the stack
 place without it, which the measurement corrects. *Seeing* of crowded stars: companions that are not resolved, below
 half of the FWHM or fainter than 3 % of the star, make it wider and never narrower.
 """
-FIRST_SEED = 10_000
+FIRST_SEED = 20_000
 """Constants of the measurements were found on seeds below it."""
 SIDE, PIXEL_ARCSEC = 256, 0.0347
 HALO_ARCSEC = 0.2
