@@ -126,7 +126,7 @@ def _without(
         star = StarProfile(cleaned, place, star.aperture_px, star.core_px)
     rest = _rest(cleaned, centre, star)
     for copy in copies:
-        copy.amplitude_error = _scatter(rest, radius, copy.place, _nearest(star)) / copy.height
+        copy.amplitude_error = _scatter(rest, centre, copy.place, _nearest(star)) / copy.height
     doubts = [copy.amplitude_error * light for copy, light in zip(copies, lights, strict=True)]
     return StarProfile(cleaned, place, star.aperture_px, star.core_px, [*doubts, *doubtful])
 
@@ -140,20 +140,26 @@ def _rest(field: Float64Array, centre: IntArray, star: StarProfile) -> Float64Ar
 
 def _candidates(rest: Float64Array, centre: IntArray, star: StarProfile) -> IntArray:
     """Return the pixels (row, column) that may be other stars, the brightest first, shape (n, 2)."""
-    radius, near = _radius(rest, centre), _nearest(star)
-    outside = np.where(radius < near, -np.inf, rest)
+    near = _nearest(star)
+    outside = np.where(_radius(rest, centre) < near, -np.inf, rest)
     is_top = outside == ndimage.maximum_filter(outside, 2 * near + 1)
     is_top &= outside > _FAINTEST * star.image.max()
     # a vertex needs pixels on both sides
     is_top[[0, -1]] = is_top[:, [0, -1]] = False
     places = np.argwhere(is_top)
     places = places[np.argsort(-rest[tuple(places.T)])][:_MOST]
-    return np.array([p for p in places if rest[tuple(p)] > _PLAUSIBLE * _scatter(rest, radius, p, near)], int)
+    return np.array([p for p in places if rest[tuple(p)] > _PLAUSIBLE * _scatter(rest, centre, p, near)], int)
 
 
-def _scatter(rest: Float64Array, radius: Float64Array, place: IntArray, near: int) -> float:
+def _scatter(rest: Float64Array, centre: IntArray, place: IntArray, near: int) -> float:
     """Return the scatter of what the profile leaves at the distance of a place."""
-    ring = rest[(np.abs(radius - radius[tuple(place)]) < near / 2) & (radius >= near)]
+    distance = np.hypot(*(place - centre))
+    # most places are near: a small part of the field
+    reach = int(distance) + near
+    corner = np.maximum(centre - reach, 0)
+    part = rest[corner[0] : centre[0] + reach + 1, corner[1] : centre[1] + reach + 1]
+    radius = _radius(part, centre - corner)
+    ring = part[(np.abs(radius - distance) < near / 2) & (radius >= near)]
     return float(MAD_TO_SIGMA * np.median(np.abs(ring - np.median(ring))))
 
 
