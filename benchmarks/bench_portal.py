@@ -26,6 +26,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
 from obsarchive.accounts import users as accounts  # noqa: E402
+from obsarchive.cli.portal import GARBAGE  # noqa: E402
 from obsarchive.config.loading import load  # noqa: E402
 from obsarchive.core.target_names import target_fields  # noqa: E402
 from obsarchive.database.embedded_mongod import EmbeddedMongod  # noqa: E402
@@ -258,7 +259,8 @@ def main() -> None:
                 accounts.add_user(store.users, name, programs)
                 accounts.set_password(store.users, name, PASSWORD)
         gc.collect()
-        gc.freeze()  # as server_data_archive.py does
+        gc.freeze()  # this and the next as server_data_archive.py does
+        gc.set_threshold(GARBAGE)
         lines: list[str] = []
         before: dict = {}
         for observations in sorted(asked.observations):

@@ -31,6 +31,10 @@ def run(options: Namespace) -> int:
     return 0
 
 
+GARBAGE = 50_000
+"""New objects after which Python looks for those that only refer to each other: more often costs a tenth of a page."""
+
+
 def open_portal(path: Path | str) -> Portal:
     """Make the portal of a configuration; its database stays open as long as the process runs."""
     settings = load(path)
@@ -41,6 +45,7 @@ def open_portal(path: Path | str) -> Portal:
     portal = create_app(settings, opened.store, opened.revive)
     gc.collect()
     gc.freeze()  # objects that live as long as the process need not be scanned while a page is served
+    gc.set_threshold(GARBAGE)
     return portal
 
 

@@ -61,6 +61,8 @@ class StepRecord:
     def from_document(cls, document: Any) -> "StepRecord":
         """Return a step read from a document; an unknown state counts as waiting."""
         doc = as_mapping(document)
+        if not doc:
+            return cls()
         return cls(
             state=_STATES.get(str(doc.get("state")), State.WAITING),
             retries=as_count(doc.get("retries")),

@@ -13,14 +13,18 @@ import distributed.utils
 
 PRELOADED = ["obsarchive.execution.preload"]
 METHOD = "distributed.worker.multiprocessing-method"
+ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+TRIM = "MALLOC_TRIM_THRESHOLD_"
+"""Set by Dask, it has freed arrays given back to the system at once: a tenth more processor time, `lbzip2` included."""
 
 
 def start_forkserver() -> None:
     """Start the server from which Dask then forks the workers of this process: of a daemon, or of a nanny."""
-    dask.config.set({METHOD: "forkserver"})
+    environment = {name: value for name, value in dask.config.get(ENVIRONMENT).items() if name != TRIM}
+    dask.config.set({METHOD: "forkserver", ENVIRONMENT: environment})
     distributed.utils._forkserver_preload_set = True  # or Dask would have it import pandas, and import that here
     mp.get_context("forkserver").set_forkserver_preload(PRELOADED)
-    with _environment(dask.config.get("distributed.nanny.pre-spawn-environ")):  # which counts when numpy is imported
+    with _environment(environment):  # which counts when numpy is imported
         forkserver.ensure_running()
 
 
@@ -46,4 +50,5 @@ def allow_children() -> None:
         server.ensure_running = lambda: None  # Python would start another server in each process that one forked
         return
     mp.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    os.environ.pop(TRIM, None)
     forkserver.ensure_running()  # it imports and compiles while the worker waits for its first step

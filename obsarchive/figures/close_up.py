@@ -9,7 +9,8 @@ from astropy.wcs import WCS
 from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
-from obsarchive.figures.image_scaling import BLACK, NO_DATA, WHITE, Canvas
+from obsarchive.figures.canvas import Canvas
+from obsarchive.figures.image_scaling import BLACK, NO_DATA, WHITE
 from obsarchive.science.arrays import AnyArray, Float64Array
 from obsarchive.science.registration.subpixel_peaks import star_near
 

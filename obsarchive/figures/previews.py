@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from obsarchive.core.significant_digits import decimals_of, fixed, is_number
-from obsarchive.figures.image_scaling import Box, Canvas, Point, View, checked, levels, pixels_in, shortened, tone_bytes
+from obsarchive.figures.canvas import Canvas, shortened
+from obsarchive.figures.image_scaling import Box, Point, View, checked, levels, pixels_in, tone_bytes
 from obsarchive.science.arrays import AnyArray
 
 _LENGTHS_ARCSEC = (*(m * 10.0**e for e in (-3, -2, -1, 0, 1) for m in (1, 2, 5)), 60, 120, 300, 600, 1200, 3600)

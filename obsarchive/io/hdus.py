@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ class Hdu:
 
     Parameters
     ----------
-    values : dict
+    values : mapping
         Values by keyword.
     is_image : bool
         Whether it is an image, and no table.
@@ -105,7 +106,7 @@ class Hdu:
         First byte of the data in the file, and their number.
     """
 
-    values: dict[str, Any]
+    values: Mapping[str, Any]
     is_image: bool
     stack: Stack | None
     data_start: int
@@ -260,7 +261,7 @@ def parse_hdu(cards: bytes, whole: bool, start: int) -> Hdu:
     return Hdu(values, is_image, stack, data_start, abs(bits) // 8 * elements)
 
 
-def _stack(values: dict[str, Any], axes: list[int], data_start: int) -> Stack:
+def _stack(values: Mapping[str, Any], axes: list[int], data_start: int) -> Stack:
     if len(axes) == 1:
         raise ValueError("expected frames of two axes, found one axis")
     scale, zero = _number(values, "BSCALE", 1.0), _number(values, "BZERO", 0.0)
@@ -268,7 +269,7 @@ def _stack(values: dict[str, Any], axes: list[int], data_start: int) -> Stack:
     return Stack(data_start, math.prod(axes[2:]), (axes[1], axes[0]), storage, scale, zero, _blank(values, storage))
 
 
-def _blank(values: dict[str, Any], storage: np.dtype[Any]) -> int | None:
+def _blank(values: Mapping[str, Any], storage: np.dtype[Any]) -> int | None:
     """Stored value of pixels without one; integers only have it, and only one that they can hold."""
     value = values.get("BLANK")
     if storage.kind == "f" or not isinstance(value, float) or value != int(value):
@@ -277,8 +278,12 @@ def _blank(values: dict[str, Any], storage: np.dtype[Any]) -> int | None:
     return int(value) if limits.min <= value <= limits.max else None
 
 
-def _scanned_values(cards: bytes) -> dict[str, Any]:
-    """Return the values of the keys that the scanner reads: finite floats, or else text."""
+@lru_cache(maxsize=8)
+def _scanned_values(cards: bytes) -> Mapping[str, Any]:
+    """Return the values of the keys that the scanner reads: finite floats, or else text.
+
+    Kept, as the frames of a sequence often have the same header.
+    """
     values: dict[str, Any] = {}
     for start in range(0, len(cards), CARD):
         key = cards[start : start + 8]
@@ -303,7 +308,7 @@ def _value(text: str) -> float | str:
     return value if math.isfinite(value) else text
 
 
-def _axes(values: dict[str, Any]) -> list[int]:
+def _axes(values: Mapping[str, Any]) -> list[int]:
     count = _integer(values, "NAXIS")
     if not 0 <= count <= 999:
         raise ValueError(f"expected NAXIS from 0 to 999, found {count}")
@@ -313,14 +318,14 @@ def _axes(values: dict[str, Any]) -> list[int]:
     return axes
 
 
-def _number(values: dict[str, Any], key: str, default: float | None = None) -> float:
+def _number(values: Mapping[str, Any], key: str, default: float | None = None) -> float:
     value = values.get(key, default)
     if isinstance(value, float):
         return value
     raise ValueError(f"expected a number in {key}, found {value!r}")
 
 
-def _integer(values: dict[str, Any], key: str, default: float | None = None) -> int:
+def _integer(values: Mapping[str, Any], key: str, default: float | None = None) -> int:
     value = _number(values, key, default)
     if value != int(value):
         raise ValueError(f"expected a whole number in {key}, found {value}")

@@ -137,8 +137,9 @@ def _lights(file: str, usable: Sequence[ImageHdu], roles: Mapping[int, Role]) ->
             )
         lights = _without_little(named)
     else:
-        unknown = [image for image in unknown if image in _without_little(usable)]
-        lights = [image for image in usable if image in unnamed or image in unknown]
+        large = {image.number for image in _without_little(usable)}
+        unknown = [image for image in unknown if image.number in large]
+        lights = [image for image in usable if roles[image.number] is Role.UNNAMED or image.number in large]
         _refuse_unknown(file, lights, unknown)
     _refuse_mixed(file, lights)
     _refuse_chips(file, lights)

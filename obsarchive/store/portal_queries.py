@@ -68,7 +68,7 @@ class Browse:
         """
         return self._first_night(user, -1, **{"$lt": night}), self._first_night(user, 1, **{"$gt": night})
 
-    def of_night(self, user: Mapping[str, Any], night: str) -> list[Observation]:
+    def of_night(self, user: Mapping[str, Any], night: str, without: Iterable[str] = ()) -> list[Observation]:
         """Return the observations of a night that a user may see, in the order of time.
 
         Parameters
@@ -77,13 +77,15 @@ class Browse:
             Document of the user.
         night : str
             The night, ``yyyymmdd``.
+        without : iterable of str, optional
+            Paths of parts of the documents that need not be read.
 
         Returns
         -------
         list of Observation
         """
-        query = {"$and": [visible_to(user), {"night": night}]}
-        found = self.observations.find(query, _NOT_LISTED).sort("date_utc", 1).max_time_ms(TIME_LIMIT_MS)
+        query, omitted = {"$and": [visible_to(user), {"night": night}]}, {**_NOT_LISTED, **dict.fromkeys(without, 0)}
+        found = self.observations.find(query, omitted).sort("date_utc", 1).max_time_ms(TIME_LIMIT_MS)
         return self._without_others(user, list(found))
 
     def without_others(self, user: Mapping[str, Any], value: Any) -> Any:

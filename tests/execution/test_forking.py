@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -21,6 +23,15 @@ def itself(*_: object) -> Process:
     """Return the process that this runs in; slowly, so that no worker takes all there is to do."""
     time.sleep(0.5)
     return os.getpid(), os.getppid(), psutil.Process().name()
+
+
+def page_faults(*_: object) -> tuple[int, bool]:
+    """Page faults of a hundred arrays of 1024 pages, one after the other, and whether a child would have as many."""
+    np.zeros(2**20, np.float32)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        np.zeros(2**20, np.float32).fill(1.0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, "MALLOC_TRIM_THRESHOLD_" in os.environ
 
 
 def hang(file: Path, _: Path) -> None:
@@ -54,6 +65,14 @@ def test_one_server_forks_the_workers_and_their_steps(cluster: Cluster, tmp_path
     assert {name for _, _, name in steps} == {"archive-step"}
     (server,) = {parent for _, parent, _ in (*workers, *steps)}
     assert server in {child.pid for child in psutil.Process().children()}
+
+
+def test_memory_that_a_step_frees_is_used_again(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.submit("arrays", run_limited, permit(tmp_path / "permit"), LIMIT_S, page_faults)
+    faults, is_inherited = cluster.events.get(timeout=LIMIT_S).value
+    assert faults < 100 * 1024 / 5
+    assert not is_inherited
+    assert "MALLOC_TRIM_THRESHOLD_" not in os.environ, "programs that pack for the daemon would inherit it"
 
 
 def test_step_ends_with_its_worker(cluster: Cluster, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from astropy.io import fits
 
 from obsarchive.errors import BadRawData
-from obsarchive.io.image_headers import Role, role_of_name
+from obsarchive.io.image_headers import ImageHdu, Role, role_of_name
+from obsarchive.io.image_roles import assign_roles
 from obsarchive.io.raw_files import unpack
 from obsarchive.io.raw_frames import Frames
 from obsarchive.io.raw_headers import read_header
@@ -203,6 +204,14 @@ def test_frames_are_counted_without_their_planes(tmp_path):
     path = put(tmp_path, *planes, hdu(LIGHT, "SCI", MJD_OBS=2.0, EXTVER=2), NEXTEND=6)
     with pytest.raises(BadRawData, match="holds 2 of 4 frames"):
         Frames([path])
+
+
+def test_the_work_grows_as_the_number_of_frames(monkeypatch):
+    compared = []
+    monkeypatch.setattr(ImageHdu, "__eq__", lambda one, other: bool(compared.append(other)) or one is other)
+    images = [ImageHdu(number, {}, SHAPE, 16) for number in range(100)]
+    assert assign_roles("a.fits", images, lambda _: LIGHT).lights == tuple(range(100))
+    assert len(compared) <= len(images)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from markupsafe import escape
 from toy_archive import EARLIER, HOSTILE, NIGHT
 
 from obsarchive.core.documents import Observation, utc_now
+from obsarchive.store.portal_queries import Browse
 from obsarchive.web.framework import template_filters
 from obsarchive.web.models.pipeline_views import DisplayState, pipelines_of
 from obsarchive.web.models.view_models import Card, Selection
@@ -129,6 +130,26 @@ def test_the_night_tells_its_calibration_and_its_troubles(archive, as_user) -> N
     assert "no star brighter than 5 sigma" in page
     assert "dark_6_20160925_010203.000000.fits" in page
     assert "3 files of the raw folder ignored" in page
+
+
+def test_the_night_page_reads_no_contrast_curves(app, archive, as_user, monkeypatch) -> None:
+    """They are a quarter of the documents of a night, and it shows none; the summary does."""
+    of_night, read = Browse.of_night, []
+
+    def watched(*arguments, **options):
+        read.append(of_night(*arguments, **options))
+        return read[-1]
+
+    monkeypatch.setattr(Browse, "of_night", watched)
+    ana = as_user("ana")
+    assert f"card-{archive.own}" in ana.get(f"/night/{NIGHT}").text
+    curves = ana.get(f"/api/v1/nights/{NIGHT}/summary").json["contrast_curves"]
+    assert [curve["id"] for curve in curves] == [archive.own]
+    results = [
+        next(found for found in seen if found.id == archive.own).pipeline("bright_star").step("pca").results
+        for seen in (read[0], read[-1])
+    ]
+    assert ["curve" in kept for kept in results] == [False, True]
 
 
 def test_the_library_tells_who_decided_on_a_star_and_why(app, archive, as_user) -> None:

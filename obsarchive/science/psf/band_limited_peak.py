@@ -60,7 +60,7 @@ class Peak:
     @cached_property
     def profile(self) -> Float64Array:
         """Means on circles around the maximum."""
-        return np.array([self._ring(radius) for radius in self.radii])
+        return self._rings(self.radii)
 
     def full_width(
         self,
@@ -103,10 +103,14 @@ class Peak:
         share = 1 - float((self._waves(0, self.y) @ low @ self._waves(0, self.x)).real) / self.height
         return min(max(share, 0.0), 1.0)
 
-    def _ring(self, radius: float) -> float:
-        """Return the mean of the interpolated image on a circle around the maximum."""
-        terms = self.spectrum * j0(2 * np.pi * radius * np.hypot(self.frequency[:, None], self.frequency))
-        return float((self._waves(0, self.y) @ terms @ self._waves(0, self.x)).real)
+    def _rings(self, radii: Float64Array) -> Float64Array:
+        """Return the means of the interpolated image on circles around the maximum."""
+        terms = np.outer(self._waves(0, self.y), self._waves(0, self.x)) * self.spectrum
+        # frequencies of the same length have the same mean on a circle
+        length, which = np.unique(np.hypot(self.frequency[:, None], self.frequency), return_inverse=True)
+        amplitudes = np.bincount(which.ravel(), terms.real.ravel())
+        means: Float64Array = j0(2 * np.pi * np.outer(radii, length)) @ amplitudes
+        return means
 
     def _waves(self, order: int, place: float) -> Complex128Array:
         wave = 2j * np.pi * self.frequency

@@ -142,8 +142,10 @@ def _candidates(rest: Float64Array, centre: IntArray, star: StarProfile) -> IntA
     """Return the pixels (row, column) that may be other stars, the brightest first, shape (n, 2)."""
     near = _nearest(star)
     outside = np.where(_radius(rest, centre) < near, -np.inf, rest)
-    is_top = outside == ndimage.maximum_filter(outside, 2 * near + 1)
-    is_top &= outside > _FAINTEST * star.image.max()
+    is_bright = outside > _FAINTEST * star.image.max()
+    if not is_bright.any():
+        return np.empty((0, 2), int)
+    is_top = (outside == ndimage.maximum_filter(outside, 2 * near + 1)) & is_bright
     # a vertex needs pixels on both sides
     is_top[[0, -1]] = is_top[:, [0, -1]] = False
     places = np.argwhere(is_top)
@@ -190,7 +192,7 @@ def _wing_height(star: StarProfile) -> float:
 def _model(radius: Float64Array, star: StarProfile) -> Float64Array:
     """Return the star's mean profile at distances from its centre, a power law where it is faint."""
     first = int(_WING_FROM * star.aperture_px)
-    inner = np.interp(radius, np.arange(len(star.profile)), star.profile)
-    wing = _wing_height(star) * np.clip(radius / first, 1.0, None) ** _WING
-    model: Float64Array = np.where(radius < first, inner, wing)
+    inside = radius < first
+    model: Float64Array = _wing_height(star) * np.clip(radius / first, 1.0, None) ** _WING
+    model[inside] = np.interp(radius[inside], np.arange(len(star.profile)), star.profile)
     return model

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from flask_login import current_user
 
+from obsarchive.core.document_paths import result_path
 from obsarchive.core.documents import Night, Observation
 from obsarchive.names import is_night
 from obsarchive.store import Document, Note
@@ -58,6 +59,12 @@ def cards_of(observations: Iterable[Observation]) -> list[Card]:
     known, jobs = list(observations), under_way()
     notes = notes_on(known)
     return [card_of(found, jobs, notes) for found in known]
+
+
+def cards_of_night(night: str) -> list[Card]:
+    """Return the observations of a night, in the order of time, without contrast curves, which only plots show."""
+    curves = [result_path(link.pipeline.name, "pca", "curve") for link in portal().chain]
+    return cards_of(portal().store.browse.of_night(current_user.document, night, without=curves))
 
 
 def find_card(obs_id: str) -> Card:

@@ -34,16 +34,21 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
         Seeing [arcsec], Strehl ratios [%] and contrast curves.
     """
     cards = list(cards)
+    curves = [
+        {"id": card.id, "name": card.name, "filter": card.observation.filter, **curve}
+        for card in cards
+        for curve in _curves(card)[:1]
+    ]
+    return {**conditions(night, cards), "contrast_curves": curves, "contrast_median": _median(night)}
+
+
+def conditions(night: Night, cards: Iterable[Card]) -> Facts:
+    """Return seeing [arcsec] and Strehl ratios [%] of a night; arguments as above."""
     measured = [frame for frame in night.seeing_frames() if isinstance(frame.get("fwhm_arcsec"), int | float)]
     wanted = ("fwhm_arcsec", "fwhm_error_arcsec", "filter")
     seeing = [
         {"time": frame.get("date_utc"), **{key: frame.get(key) for key in wanted}, "text": _seeing_text(frame)}
         for frame in measured
-    ]
-    curves = [
-        {"id": card.id, "name": card.name, "filter": card.observation.filter, **curve}
-        for card in cards
-        for curve in _curves(card)[:1]
     ]
     return {
         "night": night.id,
@@ -52,8 +57,6 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
         "seeing_median_arcsec": lookup(night.document, SEEING_MEDIAN_ARCSEC),
         "seeing_median_error_arcsec": night.pipeline("seeing").step("measure").results.get("median_error_arcsec"),
         "strehl": [item for card in cards for item in _strehl(card)],
-        "contrast_curves": curves,
-        "contrast_median": _median(night),
     }
 
 

@@ -35,6 +35,9 @@ class DisplayState(StrEnum):
     DONE = "done"
 
 
+SUMS_UP = {state: rank for rank, state in enumerate(DisplayState)}
+"""Which of several states sums them up: the one of the lowest rank."""
+
 _ENDED = {
     State.DONE: DisplayState.DONE,
     State.FAILED: DisplayState.FAILED,
@@ -102,7 +105,7 @@ class PipelineView:
         ended = states - {DisplayState.LACKING} or states
         if DisplayState.DONE in ended:
             ended = {_BESIDE_DONE.get(state, state) for state in ended}
-        return min(ended, key=list(DisplayState).index, default=DisplayState.WAITING)
+        return min(ended, key=SUMS_UP.__getitem__, default=DisplayState.WAITING)
 
     @property
     def word(self) -> str:
@@ -204,9 +207,9 @@ def pipelines_of(subject: Subject, chain: Sequence[ChainEntry], layout: Layout, 
     """
     scope = "night" if isinstance(subject, Night) else "observation"
     views = []
-    for link in chain:
+    for link in (link for link in chain if link.pipeline.scope == scope):
         name, record = link.pipeline.name, subject.pipeline(link.pipeline.name)
-        if link.pipeline.scope != scope or not (record.document or link.applies(subject.document)):
+        if not (record.document or link.applies(subject.document)):
             continue
         folder, steps = link.pipeline.path(layout, subject.night, subject.id), link.pipeline.steps
         views.append(PipelineView(name, folder, record, tuple(_steps(subject.id, name, record, steps, jobs))))

@@ -1,8 +1,9 @@
 """Observations as cards of a night: which of their pipelines speaks for them, and how cards are chosen and sorted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from obsarchive.core.documents import Observation
@@ -10,7 +11,7 @@ from obsarchive.core.natural_order import natural
 from obsarchive.core.step_state import State
 from obsarchive.store import Note
 from obsarchive.store.notes import NO_NOTE
-from obsarchive.web.models.pipeline_views import DisplayState, PipelineView, StepView, digest
+from obsarchive.web.models.pipeline_views import SUMS_UP, DisplayState, PipelineView, StepView, digest
 
 PICTURE_KINDS = (
     "cropped",
@@ -82,16 +83,21 @@ class Card:
         """The first pipeline that made pictures."""
         return next((view for view in self.pipelines if view.picture("cropped") or view.picture("thumb")), None)
 
+    @property
+    def thumbnail(self) -> str | None:
+        """Name of the small picture, of the best pipeline."""
+        return (self.best.picture("thumb") or self.best.picture("cropped")) if self.best else None
+
     @cached_property
     def pictures(self) -> list[tuple[str, PipelineView, str]]:
         """Kind, pipeline and name of the pictures, of each kind one: of the best pipeline that has it."""
+        return list(self._each_picture())
+
+    def _each_picture(self) -> Iterator[tuple[str, PipelineView, str]]:
         views = sorted(self.pipelines, key=lambda view: view is not self.best)
-        found = ((kind, view, view.picture(kind)) for kind in PICTURE_KINDS for view in views)
-        first: dict[str, tuple[str, PipelineView, str]] = {}
-        for kind, view, name in found:
-            if name is not None:
-                first.setdefault(kind, (kind, view, name))
-        return list(first.values())
+        for kind in PICTURE_KINDS:
+            named = ((kind, view, name) for view in views if (name := view.picture(kind)))
+            yield from islice(named, 1)
 
     @property
     def other_pictures(self) -> list[tuple[PipelineView, str]]:
@@ -114,7 +120,7 @@ class Card:
         states = {view.state for view in self.pipelines}
         states = states - {DisplayState.REJECTED} or states
         states = states - {DisplayState.LACKING} or states
-        return min(states, key=list(DisplayState).index, default=DisplayState.WAITING)
+        return min(states, key=SUMS_UP.__getitem__, default=DisplayState.WAITING)
 
     @cached_property
     def word(self) -> str:
@@ -133,7 +139,7 @@ class Card:
     @property
     def version(self) -> str:
         """Changes whenever the night page has something else to show."""
-        pictures = [view.products[name].get("sha256") for _, view, name in self.pictures[:1]]
+        pictures = [view.products[name].get("sha256") for _, view, name in islice(self._each_picture(), 1)]
         return digest(self.words, self.strehl, self.reason, self.remark, pictures)
 
     @property
@@ -209,7 +215,7 @@ SORTS = {
     "name": lambda card: card.name.lower(),
     "filter": lambda card: card.observation.filter,
     "strehl": lambda card: -1.0 if card.strehl is None else card.strehl,
-    "state": lambda card: list(DisplayState).index(card.state),
+    "state": lambda card: SUMS_UP[card.state],
 }
 
 

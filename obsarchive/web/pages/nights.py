@@ -15,10 +15,10 @@ from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import send
-from obsarchive.web.models.cards import cards_of, find_night, under_way
+from obsarchive.web.models.cards import cards_of_night, find_night, under_way
 from obsarchive.web.models.download_names import master_name
 from obsarchive.web.models.moments import read_period
-from obsarchive.web.models.night_facts import night_facts
+from obsarchive.web.models.night_facts import conditions
 from obsarchive.web.models.pipeline_views import PipelineView, find_product, pipelines_of
 from obsarchive.web.models.user_notes import note_on
 from obsarchive.web.models.view_models import SORTS, Selection
@@ -53,7 +53,7 @@ def night(night: str) -> ResponseReturnValue:
     if not is_night(night):
         abort(404)
     browse, selection = portal().store.browse, Selection.of(request.args)
-    cards = cards_of(browse.of_night(current_user.document, night))
+    cards = cards_of_night(night)
     shown = selection.apply(cards)
     before, after = browse.neighbours(current_user.document, night)
     found = browse.night(current_user.document, night)
@@ -70,7 +70,7 @@ def night(night: str) -> ResponseReturnValue:
         sorts=list(SORTS),
         before=before,
         after=after,
-        facts=night_facts(found, shown) if found else None,
+        facts=conditions(found, shown) if found else None,
     )
 
 
@@ -92,7 +92,7 @@ def downloads(night: str) -> ResponseReturnValue:
     if not is_night(night):
         abort(404)
     browse = portal().store.browse
-    cards = Selection().apply(cards_of(browse.of_night(current_user.document, night)))
+    cards = Selection().apply(cards_of_night(night))
     before, after = browse.neighbours(current_user.document, night)
     groups = [(program, list(group)) for program, group in groupby(cards, key=lambda card: card.program)]
     troubles = sum(len(card.troubles) for card in cards)
@@ -239,5 +239,4 @@ def in_order(night: str, arguments: MultiDict[str, str]) -> list[str]:
     list of str
         Ids.
     """
-    cards = cards_of(portal().store.browse.of_night(current_user.document, night))
-    return [card.id for card in Selection.of(arguments).apply(cards)]
+    return [card.id for card in Selection.of(arguments).apply(cards_of_night(night))]

@@ -11,10 +11,10 @@ from obsarchive.core.documents import utc_now
 from obsarchive.names import is_night
 from obsarchive.store import Document
 from obsarchive.web.framework.context import portal
-from obsarchive.web.models.cards import cards_of
+from obsarchive.web.models.cards import cards_of_night
 from obsarchive.web.models.citations import place_of
 from obsarchive.web.models.disk_space import disk_space
-from obsarchive.web.models.night_facts import night_facts
+from obsarchive.web.models.night_facts import conditions
 from obsarchive.web.models.problems import by_cause, problems_of
 from obsarchive.web.models.timeline import darkness, exposures_of, gaps_of, lags_of, timeline
 from obsarchive.web.models.view_models import Card
@@ -37,7 +37,7 @@ def tonight() -> ResponseReturnValue:
         return render_template("empty.html")
     if not is_night(night):
         abort(404)
-    cards = cards_of(browse.of_night(user, night))
+    cards = cards_of_night(night)
     before, after = browse.neighbours(user, night)
     return render_template(
         "tonight.html",
@@ -67,7 +67,7 @@ def _course(night: str, cards: list[Card]) -> dict[str, Any]:
     silent_s = now.timestamp() - last
     return {
         "line": timeline(exposures, gaps, lags, place) if exposures else None,
-        "facts": night_facts(found, cards) if found else None,
+        "facts": conditions(found, cards) if found else None,
         "gaps": gaps,
         "lag": max((lag["minutes"] for lag in lags if lag["open"]), default=None),
         "last_exposure": datetime.fromtimestamp(last, UTC),
