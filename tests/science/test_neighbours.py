@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.imaging_scenes import corrected_transfers
+from obsarchive.science.psf import neighbours
 from obsarchive.science.psf.model import Optics
 from obsarchive.science.psf.neighbours import profile_among_neighbours
 from obsarchive.science.psf.strehl import measure_strehl
@@ -48,6 +49,16 @@ def test_a_companion_near_the_star_does_not_count(place):
     )
     assert with_companion.ratio == pytest.approx(alone.ratio, rel=0.03)
     assert with_companion.flux == pytest.approx(alone.flux, rel=0.03)
+
+
+def test_what_may_be_a_speckle_or_a_companion_counts_in_the_error(monkeypatch):
+    monkeypatch.setattr(neighbours, "_SIGNIFICANCE", np.inf)
+    alone, among = (
+        measure_strehl(_image(stars), OPTICS, PIXEL_ARCSEC, centre=(128, 128)) for stars in ((), ((20, 10, 0.1),))
+    )
+    assert among.flux / alone.flux > 1.05
+    assert 0.5 < (among.flux - alone.flux) / among.flux_error < 1.2
+    assert among.ratio_error > 0.5 * (alone.ratio - among.ratio)
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,13 @@ from obsarchive.science.statistics import MAD_TO_SIGMA
 
 _REACH = 2.0
 """Distance up to which neighbours count, in units of the aperture."""
-_NEAREST, _NEAR = 1.2, 2.5
-"""Distance within which a source is part of the star, and up to which speckles are bright, in units of the core."""
-_FAINTEST, _FAINTEST_NEAR = 0.02, 0.03
-"""Least height of a neighbour and of a near one in units of the star's."""
+_NEAREST = 1.2
+"""Distance within which a source is part of the star, in units of the core."""
+_FAINTEST = 0.02
+"""Least height of a neighbour in units of the star's."""
 _SIGNIFICANCE, _PLAUSIBLE = 10.0, 6.0
-"""Least height in units of the scatter around it: without the light of the neighbours, and with it."""
+"""Least height of a neighbour in units of the scatter around it, and of what may be one: speckles of stars alone, of a
+Strehl ratio of 5 %, reach 9."""
 _MOST, _ROUNDS = 12, 6
 _WING = -11 / 3
 _WING_FROM = 0.7
@@ -52,15 +53,20 @@ def profile_among_neighbours(
     centre = np.array([position[0] - top, position[1] - left])
     rest = _rest(field, centre, alone)
     places = _candidates(rest, centre, alone)
+    doubtful: list[Float64Array] = []
     while len(places):
         copies = [_Copy(place, rest, centre, alone) for place in places]
-        star = _without(copies, field, centre, alone)
+        star = _without(copies, field, centre, alone, doubtful)
         # the light of a neighbour is no noise of the ring that it is on
         significance = [copy.amplitude / copy.amplitude_error for copy in copies]
         if min(significance) > _SIGNIFICANCE:
             return star
-        places = np.delete(places, np.argmin(significance), axis=0)
-    return alone
+        # a speckle, or a companion whose light is left in the star's
+        weakest = int(np.argmin(significance))
+        doubtful.append(copies[weakest].amplitude * copies[weakest].of(star))
+        places = np.delete(places, weakest, axis=0)
+    place = int(centre[0]), int(centre[1])
+    return StarProfile(field, place, aperture_px, core_px, doubtful) if doubtful else alone
 
 
 class _Copy:
@@ -104,8 +110,10 @@ class _Copy:
         return np.where(self.distance < self._first, inner, _wing_height(star) * self._wing)
 
 
-def _without(copies: list[_Copy], field: Float64Array, centre: IntArray, star: StarProfile) -> StarProfile:
-    """Return the star without its neighbours, whose amplitudes are set."""
+def _without(
+    copies: list[_Copy], field: Float64Array, centre: IntArray, star: StarProfile, doubtful: list[Float64Array]
+) -> StarProfile:
+    """Return the star without its neighbours, whose amplitudes are set; what may be others is doubtful."""
     radius, place = _radius(field, centre), (int(centre[0]), int(centre[1]))
     around = [(copy.distance < star.core_px / CORE_FWHM) & np.isfinite(field) for copy in copies]
     for _ in range(_ROUNDS):
@@ -118,9 +126,9 @@ def _without(copies: list[_Copy], field: Float64Array, centre: IntArray, star: S
         star = StarProfile(cleaned, place, star.aperture_px, star.core_px)
     rest = _rest(cleaned, centre, star)
     for copy in copies:
-        copy.amplitude_error = _scatter(rest, radius, copy.place, _nearest(star)) / copy.height
+        copy.amplitude_error = _scatter(rest, centre, copy.place, _nearest(star)) / copy.height
     doubts = [copy.amplitude_error * light for copy, light in zip(copies, lights, strict=True)]
-    return StarProfile(cleaned, place, star.aperture_px, star.core_px, doubts)
+    return StarProfile(cleaned, place, star.aperture_px, star.core_px, [*doubts, *doubtful])
 
 
 def _rest(field: Float64Array, centre: IntArray, star: StarProfile) -> Float64Array:
@@ -132,10 +140,9 @@ def _rest(field: Float64Array, centre: IntArray, star: StarProfile) -> Float64Ar
 
 def _candidates(rest: Float64Array, centre: IntArray, star: StarProfile) -> IntArray:
     """Return the pixels (row, column) that may be other stars, the brightest first, shape (n, 2)."""
-    radius, near = _radius(rest, centre), _nearest(star)
-    outside = np.where(radius < near, -np.inf, rest)
-    least = np.where(radius < _NEAR * star.core_px, _FAINTEST_NEAR, _FAINTEST) * star.image.max()
-    is_bright = outside > least
+    near = _nearest(star)
+    outside = np.where(_radius(rest, centre) < near, -np.inf, rest)
+    is_bright = outside > _FAINTEST * star.image.max()
     if not is_bright.any():
         return np.empty((0, 2), int)
     is_top = (outside == ndimage.maximum_filter(outside, 2 * near + 1)) & is_bright
@@ -143,12 +150,18 @@ def _candidates(rest: Float64Array, centre: IntArray, star: StarProfile) -> IntA
     is_top[[0, -1]] = is_top[:, [0, -1]] = False
     places = np.argwhere(is_top)
     places = places[np.argsort(-rest[tuple(places.T)])][:_MOST]
-    return np.array([p for p in places if rest[tuple(p)] > _PLAUSIBLE * _scatter(rest, radius, p, near)], int)
+    return np.array([p for p in places if rest[tuple(p)] > _PLAUSIBLE * _scatter(rest, centre, p, near)], int)
 
 
-def _scatter(rest: Float64Array, radius: Float64Array, place: IntArray, near: int) -> float:
+def _scatter(rest: Float64Array, centre: IntArray, place: IntArray, near: int) -> float:
     """Return the scatter of what the profile leaves at the distance of a place."""
-    ring = rest[(np.abs(radius - radius[tuple(place)]) < near / 2) & (radius >= near)]
+    distance = np.hypot(*(place - centre))
+    # most places are near: a small part of the field
+    reach = int(distance) + near
+    corner = np.maximum(centre - reach, 0)
+    part = rest[corner[0] : centre[0] + reach + 1, corner[1] : centre[1] + reach + 1]
+    radius = _radius(part, centre - corner)
+    ring = part[(np.abs(radius - distance) < near / 2) & (radius >= near)]
     return float(MAD_TO_SIGMA * np.median(np.abs(ring - np.median(ring))))
 
 

@@ -61,7 +61,7 @@ class StarProfile:
     aperture_px, core_px : float
         Radii of the aperture and of the core [pixel].
     doubts : sequence of ndarray (ny, nx)
-        Standard error of the light of each neighbour that was subtracted, the pixels of one wrong alike.
+        Standard error of the light of each neighbour, the pixels of one wrong alike.
 
     Attributes
     ----------

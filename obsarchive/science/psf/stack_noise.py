@@ -19,8 +19,8 @@ from obsarchive.science.statistics import MAD_TO_SIGMA
 UNEVEN = 2.5
 """Factor on the error by uneven coverage, which is of first order in it: from simulated sequences of 10 to 60."""
 
-UNEVEN_LEFT = 0.45
-"""Share of it that is left where `coverage` is known, from the same."""
+UNEVEN_LEFT = 0.4
+"""Share of it that is left where `coverage` is known: 0.39 for sequences of 12 by Fourier optics."""
 
 LIFT_ERROR = 0.3
 """Relative error of the height by aligned noise: of faint stars by Fourier optics the noise is found to be 5 to 15 %
