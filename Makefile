@@ -5,6 +5,7 @@ INSTALLED = $(VENV)/.installed
 INSTALLED_DEV = $(VENV)/.installed-dev
 TOM = .venv-tom
 TOM_INSTALLED = $(TOM)/.installed-3.1.0
+SCRIPTS_INSTALLED = tests/web/node_modules/.package-lock.json
 
 .PHONY: install run test quality bench lint
 
@@ -28,6 +29,11 @@ $(TOM_INSTALLED):
 	$(TOM)/bin/python -m pip install --quiet tomtoolkit==3.1.0
 	touch $(TOM_INSTALLED)
 
+# Scripts that no part of Archiver is but its portal can serve, for the tests.
+$(SCRIPTS_INSTALLED): tests/web/package-lock.json
+	npm ci --prefix tests/web --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
 run: $(INSTALLED)
 	$(BIN)/obsarchive run config.json
 
@@ -35,7 +41,7 @@ run: $(INSTALLED)
 MACHINES = tests/deploy/test_machines.py
 
 # Three processes on two cores, since many tests wait for a daemon of their own; so no process needs several threads.
-test: install $(TOM_INSTALLED)
+test: install $(TOM_INSTALLED) $(SCRIPTS_INSTALLED)
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 tests --ignore=$(MACHINES)
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(MACHINES)
 

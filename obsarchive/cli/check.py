@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from obsarchive.cli.console import say
-from obsarchive.config.model import Config
+from obsarchive.config.model import Config, Server
 from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.raw_problems import by_kind, listed
@@ -22,6 +22,9 @@ from obsarchive.instruments import Kind
 from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store
+
+ALADIN_LITE = "3.8.2"
+"""Version of Aladin Lite that the sky viewer was tried with."""
 
 
 def check(config: Config, nights: tuple[str, ...]) -> int:
@@ -44,6 +47,7 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
     with open_store(config) as store:
         check_database(Layout(config.paths.archive), store)
         say(f"{config.source}: valid; pipelines: {', '.join(link.pipeline.name for link in chain)}; {_server(store)}\n")
+        say(_sky_viewer(config.server))
         every: list[Listing] = []
         for root in config.paths.raw:
             scanner = Scanner(root, config.daemon.settle_time_s, f"{config.daemon.archiving_start_date:%Y%m%d}")
@@ -64,6 +68,14 @@ def _server(store: Store) -> str:
     version = store.server_version
     support = support_of(version, utc_now().date())
     return f"MongoDB {version}{f' ({support})' if support else ''}"
+
+
+def _sky_viewer(server: Server) -> str:
+    """Say that the sky viewer is configured, but not there."""
+    if server.aladin_lite is None or server.aladin_script is not None:
+        return ""
+    missing = f"server.aladin_lite: {server.aladin_lite} has no dist/aladin.js, so there is no sky viewer"
+    return f"{missing}; run `npm install aladin-lite@{ALADIN_LITE}` and name its folder node_modules/aladin-lite\n"
 
 
 def _report(listing: Listing, whole_chain: list[ChainEntry], store: Store, ingest: Ingest, max_retries: int) -> str:

@@ -168,6 +168,7 @@ def none_as_nothing(value: Any) -> Any:
 
 
 AnyPath = Annotated[Path, AfterValidator(_absolute)]
+WebAddress = Annotated[str, Field(pattern=r"^https?://[^?#@;,'\"\s]+$")]
 Secret = Annotated[SecretStr | None, BeforeValidator(_read_secret)]
 ClassName = Annotated[str, AfterValidator(_importable)]
 RuleText = Annotated[str, AfterValidator(_compiles)]

@@ -15,6 +15,7 @@ from obsarchive.config.field_types import (
     RuleText,
     Secret,
     Section,
+    WebAddress,
     renamed,
 )
 from obsarchive.config.release_policy import ReleasePolicy
@@ -61,11 +62,19 @@ class Server(Section):
         5.0, ge=0, le=3600, description="observations this near belong to one target whatever their names [arcsec]"
     )
     sky: SkyService | None = Field(None, description="where pictures of the sky come from; null: none")
-    vizier: str | None = Field(
-        None,
-        pattern=r"^https?://[^?#@\s]+$",
-        description="address of VizieR's asu-tsv program, asked for Gaia DR3 near a source; null: never",
+    vizier: WebAddress | None = Field(
+        None, description="address of VizieR's asu-tsv program, asked for Gaia DR3 near a source; null: never"
     )
+    aladin_lite: AnyPath | None = Field(None, description="folder of the npm package aladin-lite; null: no sky viewer")
+    sky_survey: WebAddress | None = Field(
+        None, description="address of a HiPS, which browsers fetch as background of the sky viewer; null: none"
+    )
+
+    @property
+    def aladin_script(self) -> Path | None:
+        """The one file of Aladin Lite that is served; None if it is not configured or not there."""
+        script = self.aladin_lite / "dist" / "aladin.js" if self.aladin_lite else None
+        return script if script and script.is_file() else None
 
     @property
     def address(self) -> str:

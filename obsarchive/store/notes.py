@@ -105,7 +105,7 @@ class Notes:
         Returns
         -------
         Note or None
-            What is kept now; None if another user wrote meanwhile.
+            What is kept now; None if it was written meanwhile.
         """
         query = {"_id": subject, "version": note.version}
         try:

@@ -68,6 +68,21 @@ def test_check_says_as_what_the_files_are_taken(config: Config, capsys: pytest.C
     ]
 
 
+def test_check_says_that_the_sky_viewer_is_missing(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = config.paths.tmp / "aladin-lite"
+    server = config.server.model_copy(update={"aladin_lite": folder})
+    with_viewer = config.model_copy(update={"server": server})
+    check(with_viewer, ())
+    text = (
+        f"server.aladin_lite: {folder} has no dist/aladin.js, so there is no sky viewer; run `npm install aladin-lite@"
+    )
+    assert capsys.readouterr().out.splitlines()[1].startswith(text)
+    (folder / "dist").mkdir(parents=True)
+    (folder / "dist" / "aladin.js").touch()
+    check(with_viewer, ())
+    assert "aladin" not in capsys.readouterr().out
+
+
 def test_check_says_what_is_not_looked_at(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     root = config.paths.raw[0].path
     for name in ("2026-03-15", "19980301", "plots", f"{NIGHT}/LIGHT", "20260316/LIGHT"):

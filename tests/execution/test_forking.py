@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,27 @@ import pytest
 from obsarchive.config.model import Parallel
 from obsarchive.execution.cluster import Cluster, Progress, run_limited
 
+PROJECT = Path(__file__).resolve().parents[2]
 LIMIT_S = 30.0
+FORKING = """
+import os, signal, sys, threading, time
+import obsarchive
+from obsarchive.execution import forking
+from obsarchive.execution.step_process import call_apart
+
+forking.PRELOADED = ["obsarchive.execution.step_process"]
+{before}
+obsarchive.mark = "shared"
+forking.fork_forkserver()
+mark = "getattr(__import__('obsarchive'), 'mark', None)"
+for _ in range(2):
+    server = call_apart(20, os.getppid)
+    name, term = open(f"/proc/{{server}}/comm").read().strip(), call_apart(20, signal.getsignal, signal.SIGTERM)
+    print(name, call_apart(20, eval, mark), term is signal.SIG_DFL, call_apart(20, os.path.exists, "/proc/self/fd/99"))
+    os.kill(server, signal.SIGKILL)
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+"""
+"""A program like the daemon's, whose server dies once."""
 Process = tuple[int, int, str]
 """Its number, that of its parent, and its name."""
 
@@ -25,13 +47,17 @@ def itself(*_: object) -> Process:
     return os.getpid(), os.getppid(), psutil.Process().name()
 
 
-def page_faults(*_: object) -> tuple[int, bool]:
-    """Page faults of a hundred arrays of 1024 pages, one after the other, and whether a child would have as many."""
+def environment(*names: object) -> list[str | None]:
+    return [os.environ.get(str(name)) for name in names]
+
+
+def page_faults(*_: object) -> int:
+    """Return the page faults of a hundred arrays of 1024 pages, one after the other."""
     np.zeros(2**20, np.float32)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(100):
         np.zeros(2**20, np.float32).fill(1.0)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, "MALLOC_TRIM_THRESHOLD_" in os.environ
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def hang(file: Path, _: Path) -> None:
@@ -69,10 +95,18 @@ def test_one_server_forks_the_workers_and_their_steps(cluster: Cluster, tmp_path
 
 def test_memory_that_a_step_frees_is_used_again(cluster: Cluster, tmp_path: Path) -> None:
     cluster.submit("arrays", run_limited, permit(tmp_path / "permit"), LIMIT_S, page_faults)
-    faults, is_inherited = cluster.events.get(timeout=LIMIT_S).value
-    assert faults < 100 * 1024 / 5
-    assert not is_inherited
-    assert "MALLOC_TRIM_THRESHOLD_" not in os.environ, "programs that pack for the daemon would inherit it"
+    event = cluster.events.get(timeout=LIMIT_S)
+    assert not isinstance(event, Progress)
+    assert event.value < 100 * 1024 / 5
+
+
+def test_programs_of_a_step_have_one_thread_and_keep_their_memory(cluster: Cluster, tmp_path: Path) -> None:
+    names = "OPENBLAS_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"
+    cluster.submit("asking", run_limited, permit(tmp_path / "permit"), LIMIT_S, environment, *names)
+    event = cluster.events.get(timeout=LIMIT_S)
+    assert not isinstance(event, Progress)
+    assert event.value[:2] == ["1", None]
+    assert os.environ.get(names[1]) is None, "programs that pack for the daemon would inherit it"
 
 
 def test_step_ends_with_its_worker(cluster: Cluster, tmp_path: Path) -> None:
@@ -85,3 +119,22 @@ def test_step_ends_with_its_worker(cluster: Cluster, tmp_path: Path) -> None:
     worker.kill()
     gone, alive = psutil.wait_procs([step], timeout=LIMIT_S)
     assert (gone, alive) == ([step], [])
+
+
+def said_by_a_program_that_forks(before: str) -> list[str]:
+    code = FORKING.format(before=before)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=PROJECT)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+def test_server_is_forked_and_shares_what_was_imported_but_no_open_file_and_no_signal_handler() -> None:
+    before = "signal.signal(signal.SIGTERM, print); os.dup2(1, 99)"
+    first, after_its_death = said_by_a_program_that_forks(before)
+    assert first == "archive-forker shared True False"
+    assert after_its_death.endswith(" None True False")
+
+
+def test_server_of_a_program_with_threads_is_a_program_of_its_own() -> None:
+    said = said_by_a_program_that_forks("threading.Thread(target=time.sleep, args=(600,), daemon=True).start()")
+    assert [line.split()[1] for line in said] == ["None", "None"]

@@ -37,6 +37,13 @@ def test_a_login_never_leads_elsewhere(anybody, app, target) -> None:
     assert answer.location == "/"
 
 
+def test_who_is_logged_in_is_not_asked_again(as_user) -> None:
+    ana = as_user("ana")
+    assert ana.get("/login").location == "/"
+    assert ana.get("/login?next=/search").location == "/search"
+    assert ana.get("/login", query_string={"next": "//evil.example"}).location == "/"
+
+
 @pytest.mark.parametrize(("name", "password"), [("ana", "wrong"), ("nobody", PASSWORD), ("", ""), ("ana", "")])
 def test_a_wrong_login_says_nothing_about_which_part_was_wrong(anybody, app, name, password) -> None:
     answer = anybody.log_in(name, password)

@@ -71,6 +71,7 @@ def test_of_two_tabs_the_second_is_told(archive, as_user) -> None:
     answer = note(admin, archive.own, "good", "what I saw")
     assert answer.status_code == 409
     assert "Another user wrote this note meanwhile" in answer.text
+    assert "You changed this note meanwhile, elsewhere" in note(ana, archive.own, "good", "once more").text
     assert "clouds" in answer.text
     assert "what I saw" in answer.text, "nothing that was typed is lost"
     assert 'name="version" value="1"' in answer.text
@@ -126,6 +127,9 @@ def test_programs_write_notes_with_the_scope(app, archive) -> None:
     assert (first.status_code, first.json["version"], first.json["author"]) == (200, 1, "ana")
     second = script.client.post(address, json={"quality": "good"})
     assert (second.status_code, second.json["note"]["text"]) == (409, "clouds")
+    assert second.json["error"] == "you changed this note meanwhile, elsewhere"
+    other = program(app, "admin", "note").client.post(address, json={"quality": "good"})
+    assert (other.status_code, other.json["error"]) == (409, "another user wrote this note meanwhile")
     ids = [archive.own, archive.failed, archive.foreign, "nothing"]
     marked = script.client.post("/api/v1/notes", json={"ids": ids, "quality": "doubtful"}).json
     assert marked == {"marked": 2, "unknown": [archive.foreign, "nothing"]}

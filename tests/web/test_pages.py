@@ -1,5 +1,6 @@
 """What pages say: states, order, filters, numbers; and that hostile text stays text."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -150,6 +151,35 @@ def test_the_night_page_reads_no_contrast_curves(app, archive, as_user, monkeypa
         for seen in (read[0], read[-1])
     ]
     assert ["curve" in kept for kept in results] == [False, True]
+
+
+def test_the_noise_of_a_master_has_its_unit(app, archive, as_user) -> None:
+    """That of a flat is relative to its level; of a copy nothing is known."""
+    masters = [
+        {"kind": "dark", "key": "6", "shape": [4, 4], "origin": "own", "noise_adu": 1.234},
+        {"kind": "flat", "key": "lp600", "shape": [4, 4], "origin": "own", "noise_percent": 0.123},
+        {"kind": "flat", "key": "Sz", "shape": [4, 4], "origin": "copied from 20160920"},
+    ]
+    app.store.nights.set_fields(NIGHT, {"calib.steps.darks.results.masters": masters})
+    page = as_user("ana").get(f"/night/{NIGHT}/summary").text
+    for text in ('1.23 <span class="unit">ADU', '0.12 <span class="unit">%', "not measured"):
+        assert text in page
+
+
+def test_plots_are_told_from_pictures(archive, as_user) -> None:
+    """Those on white paper are turned over on dark pages, pictures of stars are not."""
+    page = as_user("ana").get(f"/observation/{archive.own}").text
+    pictures = re.findall(r'<a class="picture picture-(\w+)"[^>]*><img ([^>]*)', page)
+    assert {kind for kind, image in pictures if 'class="drawn"' in image} == {"quality"}
+    assert {kind for kind, _ in pictures} == {"cropped", "full", "quality"}
+
+
+def test_the_audit_log_says_what_its_number_means(app, as_user) -> None:
+    app.store.audit.collection.delete_many({})
+    admin = as_user("admin")
+    assert "the latest entry" in admin.get("/users").text
+    admin.get("/observation/none")
+    assert "the latest 2 entries" in admin.get("/users").text
 
 
 def test_the_library_tells_who_decided_on_a_star_and_why(app, archive, as_user) -> None:

@@ -17,7 +17,7 @@ NIGHT_OWN = "those with data in the night"
 ADMIN = "administrators"
 ADMIN_OWN = "administrators, on observations that there are"
 OWN_JOB = "those who made the job, which not even administrators are"
-ABSENT = "nobody: the configuration of the tests has no survey service"
+ABSENT = "nobody: the configuration of the tests has no survey service and no sky viewer"
 
 DECISIONS = {
     **dict.fromkeys(OPEN | WITHOUT_USER, "anybody"),  # what watches the archive: test_monitoring.py
@@ -57,6 +57,7 @@ DECISIONS = {
     "observations.redo_step": ADMIN_OWN,
     "viewer.view": OWN,
     "viewer.sky": ABSENT,
+    **dict.fromkeys(("sky_view.library", "sky_view.observation", "sky_view.target"), ABSENT),  # test_sky_view.py
     "search.search": PERSON,
     "search.export": PERSON,
     "downloads.night": NIGHT_OWN,

@@ -270,15 +270,15 @@ def test_everybody_can_read_and_reach_everything(
     assert found == []
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds wrong with a page in its light and dark colours: the rule, the first element that breaks it."""
+def violations(page: Page, what: object = "html") -> list[str]:
+    """What axe finds wrong with (a part of) a page, light and dark: the rule, the first element that breaks it."""
     page.evaluate(AXE.read_text())
     rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
     problems = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        for item in page.evaluate("(rules) => axe.run(document, rules)", rules)["violations"]:
+        for item in page.evaluate("([what, rules]) => axe.run(what, rules)", [what, rules])["violations"]:
             first = item["nodes"][0]
             problems.append(f"{scheme}: {item['id']}: {first['html'][:160]}: {first['failureSummary'][:200]}")
     return problems

@@ -15,7 +15,7 @@ from obsarchive.web.models.cards import cards_of, find_card, find_night
 from obsarchive.web.models.columns import columns
 from obsarchive.web.models.night_facts import contrast_curve, night_facts
 from obsarchive.web.models.parameters import unknown_parameters
-from obsarchive.web.models.user_notes import note_on
+from obsarchive.web.models.user_notes import note_on, who_changed
 from obsarchive.web.models.visible_sources import visible_projects
 from obsarchive.web.pages import datasets, jobs, notes, psf_library
 from obsarchive.web.pages.search import MOST_MARKED, cards, page_of, understood, without_result
@@ -200,8 +200,8 @@ def note(obs_id: str) -> ResponseReturnValue:
     found, body = find_card(obs_id).observation, _body()
     kept = notes.write_on_observation(found, notes.checked(body["quality"], body["text"], body.get("version") or 0))
     if kept is None:
-        now = observation_json.note(note_on(obs_id))
-        return {"error": "another user wrote this note meanwhile", "status": 409, "note": now}, 409
+        now = note_on(obs_id)
+        return {"error": who_changed(now), "status": 409, "note": observation_json.note(now)}, 409
     return observation_json.note(kept)
 
 

@@ -42,6 +42,31 @@ HEADERS = {
 csrf = CSRFProtect()
 
 
+def viewer_policy(survey: str = "") -> str:
+    """Return what a page with JS9 or Aladin Lite may load.
+
+    Parameters
+    ----------
+    survey : str, optional
+        Address below which such a page may fetch the background of the sky.
+    """
+    beyond = f" {survey.rstrip('/')}/" if survey else ""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self' 'wasm-unsafe-eval'",
+            "style-src 'self' 'unsafe-inline'",  # both lay their canvases out by style attributes
+            f"img-src 'self' data: blob:{beyond}",
+            "font-src 'self'",
+            f"connect-src 'self' blob: data:{beyond}",
+            "worker-src 'self' blob:",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
 def configure_security(app: Portal) -> None:
     """Set up cookies, tokens, headers and proxies."""
     server = app.settings.server

@@ -30,6 +30,13 @@ def note_on(subject: str) -> Note:
     return _as_readable({subject: portal().store.notes.find(subject)})[subject]
 
 
+def who_changed(now: Note) -> str:
+    """Say who wrote a note since the user read it."""
+    if now.author == current_user.name:
+        return "you changed this note meanwhile, elsewhere"
+    return "another user wrote this note meanwhile"
+
+
 def _as_readable(found: Mapping[str, Note]) -> dict[str, Note]:
     texts = {subject: [note.text, *(before.text for before in note.earlier)] for subject, note in found.items()}
     shown = portal().store.browse.without_others(current_user.document, texts)

@@ -17,6 +17,7 @@ _PICTURES = {
     "pca": "star subtracted",
     "shifts": "image motion",
 }
+_PLOTS = ("profile", "contrast_curve", "quality", "shifts")
 _VERDICTS = {"high_flux": "bright", "zero_flux": "no flux"}
 _PRODUCTS = (
     (r"(?:.*/)?100p\.fits", "all frames"),
@@ -62,6 +63,11 @@ def product_words(name: str) -> str:
     return ""
 
 
+def is_plot(name: str) -> bool:
+    """Whether a picture is drawn on white paper, without any image in it: dark pages turn it over."""
+    return re.fullmatch(rf".*_({'|'.join(_PLOTS)})\.png", name) is not None
+
+
 def capitalized(text: str) -> str:
     """Write the first letter large, and leave the others."""
     return text[:1].upper() + text[1:]
@@ -73,6 +79,7 @@ FILTERS = {
     "picture_name": picture_name,
     "verdict": verdict,
     "product_words": product_words,
+    "is_plot": is_plot,
     "capitalized": capitalized,
 }
 """Filters of the templates."""

@@ -34,9 +34,12 @@ bp = Blueprint("auth", __name__)
 
 @bp.get("/login")
 def login() -> ResponseReturnValue:
-    """Show the form."""
+    """Show the form; who is logged in goes on."""
+    onward = _local(request.args.get("next", ""))
+    if current_user.is_authenticated:
+        return redirect(onward or url_for("nights.home"))
     setup = accounts.setup_needed(portal().store.users)
-    return render_template("login.html", setup_needed=setup, next=_local(request.args.get("next", "")))
+    return render_template("login.html", setup_needed=setup, next=onward)
 
 
 @bp.post("/login")

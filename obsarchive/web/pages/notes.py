@@ -13,7 +13,7 @@ from obsarchive.store.search import Order
 from obsarchive.web.framework.authorization import audit
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import find_card, find_night
-from obsarchive.web.models.user_notes import note_on
+from obsarchive.web.models.user_notes import note_on, who_changed
 from obsarchive.web.pages.search import MOST_MARKED, understood
 
 MAX_TEXT = 2000
@@ -50,7 +50,7 @@ def _sent() -> Note:
 
 
 def write_on_observation(found: Observation, note: Note) -> Note | None:
-    """Write a note on an observation; None if another user wrote since the author read it."""
+    """Write a note on an observation; None if it was written since the author read it."""
     kept = portal().store.notes.write(found.id, found.night, note)
     if kept is not None:
         audit("note", observation=found.id, quality=note.quality, version=str(kept.version))
@@ -75,10 +75,10 @@ def mark(found: dict[str, str], note: Note, where: str) -> int:
 
 
 def _conflict(subject: str, action: str, back: str, sent: Note) -> ResponseReturnValue:
-    """Show what another user wrote meanwhile beside what was sent."""
+    """Show what was written meanwhile beside what was sent."""
     now = note_on(subject)
-    page = render_template("note.html", now=now, sent=sent, action=action, back=back, qualities=QUALITIES)
-    return page, 409
+    options = {"action": action, "back": back, "qualities": QUALITIES}
+    return render_template("note.html", now=now, sent=sent, changed=who_changed(now), **options), 409
 
 
 @bp.post("/observation/<obs_id>/note")

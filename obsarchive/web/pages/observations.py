@@ -21,6 +21,7 @@ from obsarchive.web.models.measurements import cautions, companions_of
 from obsarchive.web.models.night_facts import contrast_curve
 from obsarchive.web.models.pipeline_views import find_product
 from obsarchive.web.models.raw_data import masters_of, raw_files, resolve_raw_file
+from obsarchive.web.models.sky_scene import images_of, is_configured
 from obsarchive.web.models.user_notes import note_on
 from obsarchive.web.models.view_models import Card, Selection
 from obsarchive.web.pages.jobs import poll
@@ -44,6 +45,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         curves=_curves(card),
         subtractions=_subtractions(card),
         fits=_best_image(card),
+        on_sky=is_configured() and images_of(card),
         has_sky=portal().settings.server.sky if card.observation.number(RA_DEG) is not None else None,
         pulse=portal().store.jobs.change_token(subject=obs_id),
         header=_header(card.observation),

@@ -18,6 +18,7 @@ from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY, resolve_product_path
 from obsarchive.web.models.cards import card_of, cards_of, find_card
 from obsarchive.web.models.positions import position
+from obsarchive.web.models.sky_scene import images_of, is_configured
 from obsarchive.web.models.target_view import MOST_BLINKED, Target, target_of
 from obsarchive.web.models.visible_sources import place_of
 
@@ -47,9 +48,14 @@ def target(name: str) -> ResponseReturnValue:
     """Show a target with all its epochs."""
     found = find_target(name)
     blinked = found.blinked(request.args.getlist("epoch"))
-    radius = portal().settings.server.target_radius_arcsec
     return render_template(
-        "target.html", target=found, blinked=blinked, half=_half(found), most_blinked=MOST_BLINKED, radius=radius
+        "target.html",
+        target=found,
+        blinked=blinked,
+        half=_half(found),
+        most_blinked=MOST_BLINKED,
+        radius=portal().settings.server.target_radius_arcsec,
+        on_sky=is_configured() and any(images_of(epoch.card) for epoch in found.blinked([])),
     )
 
 

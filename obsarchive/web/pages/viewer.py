@@ -7,23 +7,9 @@ from obsarchive.core.document_paths import DEC_DEG, RA_DEG
 from obsarchive.remote.sky_images import Sky, SkyImageError
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.security import viewer_policy
 from obsarchive.web.models.cards import find_card
 from obsarchive.web.models.pipeline_views import find_product
-
-VIEWER_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",  # JS9 lays its canvases out by style attributes
-        "img-src 'self' data: blob:",
-        "font-src 'self'",
-        "connect-src 'self' blob: data:",
-        "worker-src 'self' blob:",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
 
 bp = Blueprint("viewer", __name__)
 
@@ -53,7 +39,7 @@ def view(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
     page = make_response(
         render_template("viewer.html", card=card, pipeline=pipeline, name=name, images=images, night=night)
     )
-    page.headers["Content-Security-Policy"] = VIEWER_POLICY
+    page.headers["Content-Security-Policy"] = viewer_policy()
     return page
 
 
