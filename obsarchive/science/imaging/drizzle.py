@@ -116,7 +116,8 @@ class Drizzle:
             raise ValueError(f"cannot merge stacks of different (shape, scale, pixfrac): {mine}, {theirs}")
         self._planes += other._planes
         self._rectangles += other._rectangles
-        self._missing += other._missing
+        if other._missing.any():  # zeros that nobody writes take no memory
+            self._missing += other._missing
         self.n_frames += other.n_frames
         return self
 
