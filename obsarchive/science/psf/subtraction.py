@@ -148,9 +148,8 @@ def correlations(target: FloatArray, stamps: Float32Array, mask: BoolArray) -> F
 def _sums(stamps, target, weight):  # type: ignore[no-untyped-def]
     """Sums of the weighted pixels of each stamp, of their squares, and of their products with the target."""
     out = np.empty((len(stamps), 3))
-    # two at a time: memory answers two requests faster than one after the other
     for i in range(0, len(stamps), 2):
-        k = min(i + 1, len(stamps) - 1)
+        k = min(i + 1, len(stamps) - 1)  # two at a time: memory answers two requests faster than one after the other
         total = squares = products = other_total = other_squares = other_products = np.float32(0)
         for j in range(stamps.shape[1]):
             value, other = stamps[i, j] * weight[j], stamps[k, j] * weight[j]
