@@ -103,7 +103,7 @@ def scene_of(images: Sequence[SkyImage]) -> dict[str, Any]:
         ],
         "stars": _places(stars, "ra_deg", "dec_deg"),
         "catalogue": _places(stars, "catalogue_ra_deg", "catalogue_dec_deg"),
-        "companions": list(_companions(images)),
+        "companions": list(_companions(images, named)),
         "survey": portal().settings.server.sky_survey,
     }
 
@@ -128,8 +128,8 @@ def _places(rows: Iterable[dict[str, str]], ra: str, dec: str) -> list[Place]:
     return [(float(row[ra]), float(row[dec])) for row in rows if row.get(ra) and row.get(dec)]
 
 
-def _companions(images: Iterable[SkyImage]) -> Iterator[dict[str, Any]]:
-    """Yield the companions, which are known by their offset from the star, with their labels."""
+def _companions(images: Iterable[SkyImage], by_date: bool) -> Iterator[dict[str, Any]]:
+    """Yield the companions, which are known by their offset from the star; of several epochs with the dates."""
     first = {image.card.id: image for image in reversed(list(images))}
     for image in first.values():
         path = _path(image.card, image.view, image.name)
@@ -139,4 +139,5 @@ def _companions(images: Iterable[SkyImage]) -> Iterator[dict[str, Any]]:
             if star and is_number(angle) and is_number(separation):
                 place = offset_by(*(value * units.deg for value in star), angle * units.deg, separation * units.arcsec)
                 ra, dec = (float(value.to_value(units.deg)) for value in place)
-                yield {"ra": ra, "dec": dec, "label": companion.short}
+                label = f"{image.card.observation.date_utc:%Y-%m-%d}" if by_date else companion.short
+                yield {"ra": ra, "dec": dec, "label": label}
