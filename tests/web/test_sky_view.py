@@ -3,7 +3,10 @@
 import io
 import json
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +40,18 @@ PACKAGE = Path(__file__).with_name("node_modules") / "aladin-lite"
 SCENE = re.compile(r'<script type="application/json" id="sky-scene">(.*?)</script>')
 FIELD = "document.querySelector('.sky-stage').aladin.getFov()[0]"
 SURVEY = "https://hips.example.org/DSS2/red"
+LEVEL = 180
+"""Brightness of the sky of the survey here."""
+PROPERTIES = """creator_did = ivo://example/P/grey
+obs_title = Grey
+hips_version = 1.4
+hips_order = 3
+hips_frame = equatorial
+hips_tile_width = 512
+hips_tile_format = jpeg
+dataproduct_type = image
+hips_status = public master clonable
+"""
 
 
 @pytest.fixture
@@ -182,16 +197,59 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def drawn(browser: Browser, with_viewer: Portal, folder: Path) -> Iterator[Watched]:
-    """Return the page of a portal with the real Aladin Lite."""
-    script = PACKAGE / "dist" / "aladin.js"
-    assert script.is_file(), f"{script} is missing: `make test` installs it"
-    (folder / "dist" / "aladin.js").write_bytes(script.read_bytes())
-    with served(with_viewer) as address:
+def script(folder: Path) -> None:
+    """Put the real Aladin Lite into the folder."""
+    found = PACKAGE / "dist" / "aladin.js"
+    assert found.is_file(), f"{found} is missing: `make test` installs it"
+    (folder / "dist" / "aladin.js").write_bytes(found.read_bytes())
+
+
+@contextmanager
+def opened(browser: Browser, app: Portal, observation: str) -> Iterator[Watched]:
+    """Open the sky viewer as Ana and wait for the first image."""
+    with served(app) as address:
         context = browser.new_context(viewport={"width": 1400, "height": 900})
         context.set_default_timeout(120_000)
-        yield Watched(context.new_page(), address)
+        visit = Watched(context.new_page(), address)
+        visit.open("/login")
+        for name, value in (("username", "ana"), ("password", PASSWORD)):
+            visit.page.fill(f"[name={name}]", value)
+        visit.page.click("main button")
+        visit.open(f"/observation/{observation}/sky")
+        visit.page.wait_for_selector("html[data-sky-shown='0']")
+        for box in visit.page.locator("[data-sky-marks]").all():
+            box.uncheck()
+        visit.page.wait_for_timeout(500)
+        yield visit
         context.close()
+
+
+@pytest.fixture
+def survey() -> Iterator[str]:
+    """Return the address of a sky survey that is as bright everywhere."""
+    tile, all_tiles, coverage = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (512, 512), (LEVEL,) * 3).save(tile, "JPEG")
+    Image.new("RGB", (27 * 64, 29 * 64), (LEVEL,) * 3).save(all_tiles, "JPEG")
+    whole_sky = fits.BinTableHDU.from_columns([fits.Column("UNIQ", "1J", array=range(4, 16))])
+    whole_sky.header.update(PIXTYPE="HEALPIX", ORDERING="NUNIQ", COORDSYS="C", MOCORDER=0, MOCVERS="1.1")
+    fits.HDUList([fits.PrimaryHDU(), whole_sky]).writeto(coverage)
+    files = {"properties": PROPERTIES.encode(), "Moc.fits": coverage.getvalue(), "Allsky.jpg": all_tiles.getvalue()}
+
+    class Survey(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.end_headers()
+            self.wfile.write(files.get(self.path.partition("?")[0].rpartition("/")[2], tile.getvalue()))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Survey)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/grey"
+    server.shutdown()
+    server.server_close()
 
 
 def brightness(visit: Watched, place: SkyCoord) -> int:
@@ -203,33 +261,48 @@ def brightness(visit: Watched, place: SkyCoord) -> int:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium")
-def test_the_sky_is_drawn_and_walked_by_keyboard(drawn: Watched, with_viewer: Portal, star: SimpleNamespace) -> None:
+@pytest.mark.usefixtures("script")
+def test_the_sky_is_drawn_and_walked_by_keyboard(browser: Browser, with_viewer: Portal, star: SimpleNamespace) -> None:
     _, first, second = truth(with_viewer, star.ids[0], 0)
     beside = first.directional_offset_by(139 * units.deg, 0.8 * units.arcsec)
-    drawn.open("/login")
-    for name, value in (("username", "ana"), ("password", PASSWORD)):
-        drawn.page.fill(f"[name={name}]", value)
-    drawn.page.click("main button")
-    drawn.open(f"/observation/{star.ids[0]}/sky")
-    page = drawn.page
-    page.wait_for_selector("html[data-sky-shown='0']")
-    for box in page.locator("[data-sky-marks]").all():
-        box.uncheck()
-    page.wait_for_timeout(500)
-    bright, faint, empty = (brightness(drawn, place) for place in (first, second, beside))
-    assert bright > faint > empty + 40
-    page.locator(".sky-stage").focus()
-    before = page.locator(".sky-stage").evaluate("stage => [...stage.aladin.getRaDec(), stage.aladin.getFov()[0]]")
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("+")
-    page.wait_for_function(f"field => {FIELD} < field", arg=before[2])
-    after = page.locator(".sky-stage").evaluate("stage => stage.aladin.getRaDec()")
-    assert after[0] > before[0], "east is left"
-    assert after[1] > before[1], "north is up"
-    expect(page.locator("[data-sky-readout]")).to_have_text(re.compile(r"^11:18:2\d\.\d{3} \+31:31:1\d\.\d\d ICRS$"))
-    page.keyboard.press("0")
-    page.wait_for_function(f"field => {FIELD} > field", arg=0.99 * before[2])
-    assert violations(page, {"exclude": [".aladin-container > *"]}) == []
-    assert drawn.complaints == []
-    assert [url for url in drawn.foreign if not url.startswith("blob:")] == []
+    with opened(browser, with_viewer, star.ids[0]) as visit:
+        bright, faint, empty = (brightness(visit, place) for place in (first, second, beside))
+        assert bright > faint > empty + 40
+        page = visit.page
+        page.locator(".sky-stage").focus()
+        before = page.locator(".sky-stage").evaluate("stage => [...stage.aladin.getRaDec(), stage.aladin.getFov()[0]]")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("+")
+        page.wait_for_function(f"field => {FIELD} < field", arg=before[2])
+        after = page.locator(".sky-stage").evaluate("stage => stage.aladin.getRaDec()")
+        assert after[0] > before[0], "east is left"
+        assert after[1] > before[1], "north is up"
+        expect(page.locator("[data-sky-readout]")).to_have_text(
+            re.compile(r"^11:18:2\d\.\d{3} \+31:31:1\d\.\d\d ICRS$")
+        )
+        page.keyboard.press("0")
+        page.wait_for_function(f"field => {FIELD} > field", arg=0.99 * before[2])
+        assert violations(page, {"exclude": [".aladin-container > *"]}) == []
+        assert visit.complaints == []
+        assert [url for url in visit.foreign if not url.startswith("blob:")] == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium")
+@pytest.mark.usefixtures("script")
+def test_a_survey_is_the_background(
+    browser: Browser, store: Store, tmp_path: Path, folder: Path, star: SimpleNamespace, survey: str
+) -> None:
+    app = make_app(store, make_config(tmp_path, aladin_lite=str(folder), sky_survey=survey))
+    wcs, first, _ = truth(app, star.ids[0], 0)
+    height, width = wcs.array_shape
+    outside = wcs.pixel_to_world(width / 2, 1.04 * height)
+    with opened(browser, app, star.ids[0]) as visit:
+        visit.page.locator("[data-sky-do=out]").click()
+        visit.page.wait_for_timeout(2000)
+        assert abs(brightness(visit, outside) - LEVEL) < 20
+        assert brightness(visit, first) > 220
+        assert visit.complaints == []
+        fetched = [url for url in visit.foreign if not url.startswith("blob:")]
+        assert fetched
+        assert all(url.startswith(f"{survey}/") for url in fetched)
