@@ -9,6 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 
@@ -25,6 +26,7 @@ from obsarchive.simulation import night as demo
 log = logging.getLogger(__name__)
 
 READY_S = 60.0
+"""After this time without an answer of the portal a line says that it still starts [s]."""
 STOP_S = 90.0
 SURVEY = """\
 project:
@@ -55,10 +57,11 @@ def run(options: Namespace) -> int:
     """Write a demo night if there is no raw data, start daemon and portal, and wait."""
     config = configure(options, import_classes=True)
     raw = config.paths.raw[0].path
-    is_demo = not raw.is_dir() or not any(is_night(path.name) for path in raw.iterdir())
-    if is_demo:
-        demo.write_night(raw)
+    nights = [path for path in raw.iterdir() if is_night(path.name)] if raw.is_dir() else []
+    if not nights:
         demo.write_catalog(config.paths.archive)
+        demo.write_night(raw)
+    is_demo = all((night / demo.TRUTH).is_file() for night in nights)
     stopping = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda number, frame: stopping.set())  # noqa: ARG005
@@ -77,7 +80,7 @@ def run(options: Namespace) -> int:
                 say(f"  Set a password for the user admin (the link works once):\n  {link}\n")
             say("  Ctrl-C stops everything.\n\n")
             sys.stdout.flush()
-            if is_demo:
+            if is_demo and not _survey(config).exists():
                 threading.Thread(target=_add_time_series, args=(config, stopping)).start()
             while not stopping.wait(1.0) and all(program.poll() is None for program in programs):
                 pass
@@ -91,13 +94,16 @@ def run(options: Namespace) -> int:
 
 def _add_time_series(config: Config, stopping: threading.Event) -> None:
     """Write a dataset and a survey project beside the raw nights, and make light curves of them."""
-    folder = config.paths.raw[0].path.parent
-    survey = folder / "demo_survey.yaml"
+    survey = _survey(config)
+    datasets = field.write_event(survey.parent / "datasets")
     atomic_write(survey, SURVEY.encode())
-    datasets = field.write_event(folder / "datasets")
     for command in (*(("reduce", str(path)) for path in datasets), ("surveys", "run", str(survey))):
         if not stopping.is_set():
             _run_until([*command, "--config", str(config.source)], stopping)
+
+
+def _survey(config: Config) -> Path:
+    return config.paths.raw[0].path.parent / "demo_survey.yaml"
 
 
 def _run_until(command: Sequence[str], stopping: threading.Event) -> None:
@@ -109,14 +115,17 @@ def _run_until(command: Sequence[str], stopping: threading.Event) -> None:
 
 
 def _wait_for(address: str, portal: subprocess.Popen[bytes], stopping: threading.Event) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and portal.poll() is None and not stopping.is_set():
+    patience = time.monotonic() + READY_S
+    while portal.poll() is None and not stopping.is_set():
         with suppress(httpx.TransportError):
             httpx.get(address, timeout=5, trust_env=False)  # our own address: no proxy is asked
             return
+        if time.monotonic() > patience:
+            log.warning("the portal does not answer at %s yet: it is still starting", address)
+            patience += READY_S
         stopping.wait(0.3)
     if not stopping.is_set():
-        raise ServiceUnavailable(f"the portal does not answer at {address}; see its messages above")
+        raise ServiceUnavailable(f"the portal at {address} has ended; see its messages above")
 
 
 def _stop(programs: list[subprocess.Popen[bytes]]) -> None:

@@ -103,6 +103,14 @@ class Paths(Section):
     tmp: AnyPath
     logs: AnyPath
 
+    @model_validator(mode="after")
+    def _folders_of_their_own(self) -> Self:
+        names = {self.archive: "archive"}
+        for name, folder in (("tmp", self.tmp), *(("raw", root.path) for root in self.raw)):
+            if names.setdefault(folder, name) != name:
+                raise ValueError(f"{folder} is both {names[folder]} and {name}: give each a folder of its own")
+        return self
+
 
 class Database(Section):
     """MongoDB: started by Archiver (embedded) or already running (external)."""

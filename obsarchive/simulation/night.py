@@ -36,6 +36,7 @@ CLUSTER = (Star(), Star(2.1, 1.4, 1.0), Star(-2.6, 0.9, 1.5), Star(1.0, -2.9, 1.
 POINTING_ERROR_ARCSEC = (3.2, -1.8)
 """Pointing error of the simulated telescope, east and north: true minus header."""
 CATALOG = "stars.csv"
+TRUTH = "truth.json"
 N_FIELD_STARS = 40
 FIELD_ARCSEC = 40.0
 
@@ -141,7 +142,7 @@ class NightPlan:
 
 
 def write_night(raw: Path, plan: NightPlan | None = None, workers: int = 2) -> Path:
-    """Write a night of raw files and its truth, ``truth.json``.
+    """Write a night of raw files and its truth, ``truth.json``; it is there when it is whole.
 
     Parameters
     ----------
@@ -159,18 +160,37 @@ def write_night(raw: Path, plan: NightPlan | None = None, workers: int = 2) -> P
     """
     plan = plan or NightPlan()
     folder = raw / plan.night
-    folder.mkdir(parents=True, exist_ok=True)
     jobs = list(_jobs(plan))
     log.info("simulating the night %s: %d raw files in %s", plan.night, len(jobs), folder)
     truth: dict[str, Any] = {}
-    with ProcessPoolExecutor(workers) as pool:
-        for number, (name, facts) in enumerate(pool.map(_write, [(folder, job) for job in jobs]), start=1):
-            if facts is not None:
-                truth[name] = facts
-            if number % 10 == 0 or number == len(jobs):
-                log.info("%d of %d raw files written", number, len(jobs))
-    (folder / "truth.json").write_text(json.dumps(truth, indent=1))
+    with _whole(folder) as part, ProcessPoolExecutor(workers) as pool:
+        written = pool.map(_write, [(part, job) for job in jobs])
+        try:
+            for number, (name, facts) in enumerate(written, start=1):
+                if facts is not None:
+                    truth[name] = facts
+                if number % 10 == 0 or number == len(jobs):
+                    log.info("%d of %d raw files written", number, len(jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the files that are begun, not for all
+            raise
+        (part / TRUTH).write_text(json.dumps(truth, indent=1))
     return folder
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Yield a folder whose files are moved into another when all are written: half a night would be taken for one."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        folder.mkdir(exist_ok=True)
+        for path in part.iterdir():
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_catalog(archive: Path, plan: NightPlan | None = None) -> Path:

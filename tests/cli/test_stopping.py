@@ -89,6 +89,11 @@ def reducing(folder: Path) -> Started:
     return ["reduce", str(dataset), "--config", "config.json"], (dataset / LOCK).exists
 
 
+def simulating(folder: Path) -> Started:
+    """Half a night would be taken for one's own data by the next `run`."""
+    return ["simulate", "config.json"], lambda: any((folder / "raw").rglob("*.bz2"))
+
+
 def _processes_in(folder: Path) -> list[str]:
     commands = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
     return [command for command in commands if str(folder) in command]
@@ -102,6 +107,7 @@ def _processes_in(folder: Path) -> list[str]:
         (downloading, signal.SIGTERM),
         (fetching, signal.SIGTERM),
         (reducing, signal.SIGTERM),
+        (simulating, signal.SIGINT),
     ],
 )
 def test_a_long_command_that_is_stopped_ends_clean(
@@ -135,6 +141,7 @@ def test_a_long_command_that_is_stopped_ends_clean(
         time.sleep(0.1)
     assert left == []
     assert not [path for path in tmp_path.rglob("*") if ".part" in path.name or path.suffix == ".tmp"]
+    assert not (tmp_path / "raw" / NIGHT).exists()
 
 
 def test_a_signal_that_an_import_makes_another_exception_of_is_still_one() -> None:

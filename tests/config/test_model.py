@@ -70,6 +70,19 @@ def test_an_empty_list_of_raw_folders_is_still_an_error(tmp_path):
 # ------------------------------------------------------------------------------------- files
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "both"),
+    [
+        ("raw", ["raw", "archive"], "archive and raw"),
+        ("tmp", "archive", "archive and tmp"),
+        ("tmp", "raw", "tmp and raw"),
+    ],
+)
+def test_folders_of_different_use_are_different(tmp_path, name, value, both):
+    said = complaint(tmp_path, changed(f"paths.{name}", value))
+    assert f"is both {both}: give each a folder of its own" in said
+
+
 def test_relative_paths_are_relative_to_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     monkeypatch.setenv("HOME", "/home/observer")

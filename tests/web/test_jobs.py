@@ -51,6 +51,18 @@ def test_equal_failures_are_one_row_with_one_redo(app, archive, as_user) -> None
     assert as_user("ana").post("/jobs/redo", **fields).status_code == 404
 
 
+def test_reasons_that_begin_with_the_name_of_a_file_are_told_apart(app, archive, as_user) -> None:
+    reasons = ("expected a whole compressed stream, found: end", "expected FITS, found text", "holds no image: 0 HDUs")
+    for number, reason in enumerate((*reasons, reasons[0])):
+        name = archive.toy.observation("3", f"star{number}", 20 + number)
+        archive.toy.step(name, "bright_star", "reduce", state="rejected", message=f"{name}.fits.bz2: {reason}")
+    page = present(as_user("admin").get("/jobs/now").text)
+    for reason in reasons[1:]:
+        assert reason in page
+    assert "… expected a whole compressed stream, found: end" in page
+    assert page.count("2 ×") == 1
+
+
 def test_the_numbers_are_those_of_the_night(app, archive, as_user) -> None:
     archive.toy.step(archive.own, "bright_star", "strehl", state="lacking", lacks="references", message=NO_REFERENCES)
     ana = as_user("ana")

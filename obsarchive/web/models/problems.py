@@ -101,8 +101,11 @@ def by_cause(problems: Iterable[StepProblem]) -> list[ProblemsOfCause]:
 
 def _cause(problem: StepProblem) -> str:
     # what a step lacks is common to many, why data are rejected is not: their numbers differ
-    message = problem.record.message
-    return kind_of(message if problem.record.state is State.LACKING else message.partition(":")[0])
+    kind = kind_of(problem.record.message)
+    if problem.record.state is State.LACKING:
+        return kind
+    # the name of a file may come first
+    return next((part.strip() for part in kind.split(":") if part.strip(" …")), kind)
 
 
 def problems_of(cards: Iterable[Card]) -> list[StepProblem]:
