@@ -62,6 +62,11 @@ def test_a_list_says_which_lines_found_nothing(archive, ana, as_user) -> None:
     assert (found["count"], found["targets_without_result"]) == (1, ["elsewhere,200,10"])
 
 
+def test_a_night_that_is_no_date_is_told(ana, as_user) -> None:
+    assert ana.get("/api/v1/observations?night=20260399").status_code == 400
+    assert "a night is a date, YYYY-MM-DD or YYYYMMDD" in as_user("ana").get("/search?night=20260399").text
+
+
 def test_values_that_nothing_has(archive, ana, as_user) -> None:
     assert ana.get("/api/v1/observations?program=3.0&filter=r").json["remarks"] == [
         "there is no programme 3.0 that you may see; there are 3",

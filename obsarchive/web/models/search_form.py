@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from werkzeug.datastructures import MultiDict
 
 from obsarchive.core.step_state import State
+from obsarchive.names import is_night
 from obsarchive.store.decisions import STATES as DECIDED
 from obsarchive.store.notes import QUALITIES
 from obsarchive.store.search import NUMBERS, SORTS, Cone, Criteria, Order, strehl_paths
@@ -174,7 +175,7 @@ class _Reader:
             targets=[target for line in lines for target in line.targets],
             program=self._text("program"),
             camera=self._text("camera"),
-            night=self._text("night").replace("-", ""),
+            night=self._night(),
             filters=[text[:MAX_TEXT] for text in self.arguments.getlist("filter") if text][:20],
             since=first and first[0],
             until=last and last[1],
@@ -188,6 +189,13 @@ class _Reader:
         self._check_order(criteria)
         page = self._limit(), self.arguments.get("cursor", "")
         return SearchForm(criteria, order, sort, *page, self.problems, self.remarks, lines, self._quality())
+
+    def _night(self) -> str:
+        night = self._text("night").replace("-", "")
+        if night and not is_night(night):
+            self.problems["night"] = "a night is a date, YYYY-MM-DD or YYYYMMDD"
+            return ""
+        return night
 
     def _quality(self) -> str:
         asked = self._text("quality").lower()
