@@ -100,7 +100,7 @@ def kind(process: psutil.Process) -> str:
     name, command = str(process.name()), " ".join(process.cmdline())
     if name in ("archive-worker", "archive-step", "archive-tracker", "mongod", "lbzip2"):
         return name
-    if name == "archive-forker" or "multiprocessing.forkserver" in command:
+    if "multiprocessing.forkserver" in command:
         return "forkserver"
     return "portal" if "server_data_archive" in command else "daemon"
 

@@ -246,7 +246,7 @@ class Site:
     def forkservers(self) -> list[psutil.Process]:
         """Return the processes that steps are forked from."""
         below = self._below()
-        servers = [each for each in below if _name(each) == "archive-forker" or "forkserver" in _command(each)]
+        servers = [each for each in below if "forkserver" in _command(each)]
         return [each for each in servers if "forkserver" not in _command(_parent(each))]
 
     def steps(self) -> list[psutil.Process]:

@@ -44,10 +44,10 @@ def _run(options: Namespace) -> int:
         if not is_night(night):
             raise ConfigError(f"--night {night}: expected a night written YYYYMMDD")
     decision_chain(config)
+    logs.set_up(None if options.check else config.paths.logs, "archiver", config.daemon.logging_level)
     if options.check:
         from obsarchive.cli.check import check
 
-        logs.set_up(None, "archiver", config.daemon.logging_level)
         return check(config, tuple(options.night))
     return _serve(config, options)
 
@@ -59,12 +59,8 @@ def _serve(config: Config, options: Namespace) -> int:
     from obsarchive.daemon.scheduler import Options, Scheduler
     from obsarchive.database.connect import open_database
     from obsarchive.execution.cluster import Cluster
-    from obsarchive.execution.forking import fork_forkserver
 
     os.close(lock_archive(Layout(config.paths.archive)))  # fail early, before a database is started
-    if config.parallel.scheduler is None:
-        fork_forkserver()
-    logs.set_up(config.paths.logs, "archiver", config.daemon.logging_level)
     with open_database(config) as opened:
         new: Config | None = config
         while new:
