@@ -233,6 +233,7 @@ def routes(app, obs_id: str, night: str, program: str, owner: str = "") -> list[
             "name": names.get(rule.endpoint, source if is_of_source else product),
             "what": "add",
             "filename": "archiver.css",
+            "version": "1",
             "service": "tap",
             "part": "phase",
             "table": "ivoa.obscore",
