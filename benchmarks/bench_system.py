@@ -98,7 +98,7 @@ class Usage:
 def kind(process: psutil.Process) -> str:
     """Return what a process of an installation is."""
     name, command = str(process.name()), " ".join(process.cmdline())
-    if name in ("archive-worker", "archive-step", "archive-tracker", "mongod", "lbzip2"):
+    if name in ("archive-worker", "archive-step", "mongod", "lbzip2"):
         return name
     if "multiprocessing.forkserver" in command:
         return "forkserver"

@@ -80,11 +80,7 @@ def starts() -> Iterator[tuple[str, float, float]]:
 
     yield "`obsarchive --help` [s]", cpu_s(["-m", "obsarchive", "--help"]), 0.3
     yield "import of `surveys.project` [s]", cpu_s(["-c", "import surveys.project"]), 0.8
-    daemon = "import obsarchive.cli.daemon, obsarchive.daemon.scheduler"
-    more_s = cpu_s(["-c", f"{daemon}, obsarchive.execution.preload"]) - cpu_s(["-c", daemon])
-    yield "start of the server that forks steps, beyond what the daemon imports [s]", more_s, 1.5
-    server_s = cpu_s(["-c", "import obsarchive.execution.preload"])
-    yield "start of the server that forks steps, on a machine without a daemon [s]", server_s, 1.5
+    yield "start of the server that forks steps [s]", cpu_s(["-c", "import obsarchive.execution.preload"]), 1.5
 
 
 def cpu_s(arguments: list[str]) -> float:
