@@ -49,10 +49,14 @@ STARTED_S = 40.0
 class Usage:
     """Processor time of all processes below this one, by what they are; sampled, as the kernel keeps none of the dead.
 
-    The total is exact: it is that of the children that ended, mongod among them.
+    Attributes
+    ----------
+    total_s : float
+        Exact: that of the children that ended meanwhile, mongod among them [s].
     """
 
     def __init__(self) -> None:
+        self.total_s = 0.0
         self._seen: dict[tuple[int, float], tuple[str, float]] = {}
         self._before = _children_s()
         self._stopping = threading.Event()
@@ -71,6 +75,7 @@ class Usage:
                 time.sleep(SAMPLED_S)
             self._stopping.set()
             self._thread.join()
+            self.total_s = _children_s() - self._before
 
     def _run(self) -> None:
         while not self._stopping.wait(SAMPLED_S):
@@ -81,11 +86,6 @@ class Usage:
                             continue  # it has no command any more that says what it was
                         times = process.cpu_times()
                         self._seen[process.pid, process.create_time()] = kind(process), times.user + times.system
-
-    @property
-    def total_s(self) -> float:
-        """Processor time of all [s]."""
-        return _children_s() - self._before
 
     def by_kind(self) -> dict[str, float]:
         """Return the processor time of each kind of process [s]."""
@@ -100,7 +100,7 @@ def kind(process: psutil.Process) -> str:
     name, command = str(process.name()), " ".join(process.cmdline())
     if name in ("archive-worker", "archive-step", "mongod", "lbzip2"):
         return name
-    if "multiprocessing.forkserver" in command:
+    if name == "archive-forker" or "multiprocessing.forkserver" in command:
         return "forkserver"
     return "portal" if "server_data_archive" in command else "daemon"
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from pydantic import PositiveInt
@@ -17,7 +17,7 @@ from obsarchive.io.psf_library import Change, Entry, PsfLibrary
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
 from obsarchive.science.psf.contrast import companion_of
-from obsarchive.science.psf.subtraction import STAMP_SIDE, cut_stamp
+from obsarchive.science.psf.subtraction import MARGIN_PX, STAMP_SIDE, central, cut_stamp
 from pipelines.shared.night_results import nothing_found
 
 log = logging.getLogger(__name__)
@@ -98,16 +98,25 @@ class _Candidate:
         What the library would hold of it.
     stamps : dict of str to ndarray
         By stack.
+    target : ndarray
+        Stamp of the first stack with a margin, as the subtraction of the star has it.
+    core_px : float
+        FWHM of its core [pixel].
     objection : str
         What speaks against it by itself; empty if nothing does.
+    seen : SeenCompanion
+        What its own subtraction has found.
     reason : str
-        The objection, or the companion that the other stars show.
+        Why it cannot serve: the objection, or a companion.
     """
 
     entries: tuple[Entry, ...]
     stamps: dict[str, Float32Array]
+    target: Float32Array
+    core_px: float
     objection: str
-    reason: str = ""
+    seen: "SeenCompanion"
+    reason: str
 
     @property
     def name(self) -> str:
@@ -117,11 +126,13 @@ class _Candidate:
     def cut(cls, work: Workspace, observation: Observation, strehl: StepRecord) -> "_Candidate":
         """Cut and publish the stamps of a star."""
         folder = work.layout.observation(observation.night, observation.id) / "bright_star"
-        stamps, scale = {}, np.nan
+        with_margin, scale = {}, np.nan
         for stack in STACKS:
             image, header = fits_products.read_fits(folder / f"{stack}.fits")
             scale = float(header["PIXSCALE"])
-            stamps[stack] = cut_stamp(image, (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0), STAMP_SIDE)
+            star = header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0
+            with_margin[stack] = cut_stamp(image, star, STAMP_SIDE, MARGIN_PX)
+        stamps = {stack: np.ascontiguousarray(central(stamp, STAMP_SIDE)) for stack, stamp in with_margin.items()}
         results = strehl.results
         entries = tuple(
             Entry(
@@ -136,8 +147,9 @@ class _Candidate:
             )
             for stack in STACKS
         )
-        against = objection(observation, results)
-        return cls(entries, stamps, against, against)
+        core_px = float(results.get("core_arcsec") or results.get("fwhm_arcsec") or np.nan) / scale
+        against, seen = objection(observation, results), SeenCompanion.of(observation)
+        return cls(entries, stamps, with_margin[STACKS[0]], core_px, against, seen, against or seen.text)
 
     def others(self, night: Sequence["_Candidate"], library: PsfLibrary) -> dict[str, Float32Array]:
         """Return stamps of other stars of the night and the library, by observation: those that can be references."""
@@ -156,9 +168,7 @@ class _Candidate:
 
     def companion(self, others: Mapping[str, Float32Array]) -> str:
         """Return a description of the companion found by subtracting other stars; empty if there is none."""
-        mine = self.entries[0]
-        stamps = np.array(list(others.values()))
-        return companion_of(self.stamps[mine.stack], stamps, mine.fwhm_arcsec / mine.pixel_arcsec)
+        return companion_of(self.target, np.array(list(others.values())), self.core_px)
 
     def can_be_reference_of(self, other: "_Candidate") -> bool:
         """Whether this is another star observed with the same optics, without an objection."""
@@ -190,6 +200,36 @@ class _Candidate:
         }
 
 
+@dataclass(frozen=True)
+class SeenCompanion:
+    """Companion that the subtraction of a star has found.
+
+    Parameters
+    ----------
+    text : str
+        Its description; empty if there is none.
+    references : tuple of str
+        Observations of the stars that were subtracted.
+    """
+
+    text: str = ""
+    references: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, observation: Observation) -> Self:
+        """Return what the results of an observation hold."""
+        results = observation.pipeline("bright_star").step("pca").results
+        if not (detections := results.get("detections")):
+            return cls()
+        first = detections[0]
+        text = f"companion at {first['separation_arcsec']:.2f} arcsec, {first['delta_mag']:.1f} mag fainter"
+        return cls(text, tuple(results.get("references") or ()))
+
+    def without(self, refused: set[str]) -> str:
+        """Return its description if none of these stars was subtracted: it may be the companion of one of them."""
+        return "" if refused.intersection(self.references) else self.text
+
+
 def _of_other_nights(library: PsfLibrary, night: str) -> PsfLibrary:
     """Return the library without the stars of a night, so that its choice does not depend on an earlier one."""
     return replace(library, entries=tuple(entry for entry in library.entries if entry.night != night))
@@ -208,7 +248,8 @@ def _judge(found: Sequence[_Candidate], library: PsfLibrary) -> None:
             key = (candidate.name, *others)
             if key not in companions:
                 companions[key] = candidate.companion(others)
-            candidate.reason = candidate.objection or companions[key]
+            refused = {other.name for other in found if other.reason}
+            candidate.reason = candidate.objection or candidate.seen.without(refused) or companions[key]
         if [candidate.reason for candidate in found] == before:
             return
 
@@ -230,10 +271,6 @@ def objection(observation: Observation, strehl: Mapping[str, Any]) -> str:
     """
     if strehl.get("flag") != "OK":
         return f"Strehl ratio flagged {strehl.get('flag')}: {strehl.get('flag_reason') or 'no reason given'}"
-    detections = observation.pipeline("bright_star").step("pca").results.get("detections") or []
-    if detections:
-        first = detections[0]
-        return f"companion at {first['separation_arcsec']:.2f} arcsec, {first['delta_mag']:.1f} mag fainter"
     if observation.pipeline("bright_star").classified_as == "faint":
         return "faint: its noise would be left in every star that it is subtracted from"
     return ""

@@ -119,10 +119,12 @@ class Program:
         self.start()
 
     def send(self, number: int) -> None:
-        """Send a signal to the process, if it runs."""
+        """Send a signal to the process, if it runs; one that is killed has ended afterwards."""
         with suppress(ProcessLookupError):
             if self.process is not None and self.process.poll() is None:
                 self.process.send_signal(number)
+                if number == signal.SIGKILL:
+                    self.process.wait(30)
 
     def stop(self, number: int = signal.SIGTERM) -> int | None:
         """End the process for good; return its exit code."""
@@ -226,7 +228,6 @@ class Site:
             if program is not None and program.process is not None:
                 program.wanted = False
                 program.send(signal.SIGKILL)
-                program.process.wait(30)
         pid = self.mongod_pid()
         if pid is not None:
             with suppress(ProcessLookupError):
@@ -246,7 +247,7 @@ class Site:
     def forkservers(self) -> list[psutil.Process]:
         """Return the processes that steps are forked from."""
         below = self._below()
-        servers = [each for each in below if "forkserver" in _command(each)]
+        servers = [each for each in below if _name(each) == "archive-forker" or "forkserver" in _command(each)]
         return [each for each in servers if "forkserver" not in _command(_parent(each))]
 
     def steps(self) -> list[psutil.Process]:

@@ -39,28 +39,41 @@ def run(options: Namespace) -> int:
 
 
 def _run(options: Namespace) -> int:
-    config = load(options.config)
+    settings = load(options.config, import_classes=False)
     for night in options.night:
         if not is_night(night):
             raise ConfigError(f"--night {night}: expected a night written YYYYMMDD")
-    decision_chain(config)
-    logs.set_up(None if options.check else config.paths.logs, "archiver", config.daemon.logging_level)
     if options.check:
         from obsarchive.cli.check import check
 
+        config = _with_classes(options)
+        logs.set_up(None, "archiver", config.daemon.logging_level)
         return check(config, tuple(options.night))
-    return _serve(config, options)
+    return _serve(settings, options)
 
 
-def _serve(config: Config, options: Namespace) -> int:
+def _with_classes(options: Namespace) -> Config:
+    config = load(options.config)
+    decision_chain(config)
+    return config
+
+
+def _serve(settings: Config, options: Namespace) -> int:
     # Loaded late: a mistake in the configuration is reported at once, without waiting for Dask.
     from obsarchive.core.archive_paths import Layout
     from obsarchive.daemon.leader import lock_archive
+    from obsarchive.execution.forking import fork_forkserver
+
+    os.close(lock_archive(Layout(settings.paths.archive)))  # fail early, before a database is started
+    if settings.parallel.scheduler is None:
+        fork_forkserver()
+    # Later than the fork: a step imports the pipelines of an adopter itself, as it does on machines that only work.
     from obsarchive.daemon.scheduler import Options, Scheduler
     from obsarchive.database.connect import open_database
     from obsarchive.execution.cluster import Cluster
 
-    os.close(lock_archive(Layout(config.paths.archive)))  # fail early, before a database is started
+    config = _with_classes(options)
+    logs.set_up(config.paths.logs, "archiver", config.daemon.logging_level)
     with open_database(config) as opened:
         new: Config | None = config
         while new:

@@ -23,6 +23,10 @@ AGAIN_S = 0.05
 """After this time a termination or Ctrl-C that was ignored is tried again [s]."""
 SIGNALLED = 128
 """Exit code of a command that was stopped by a signal, less the number of the signal."""
+FORKING = "daemon.run"
+"""Command that forks processes which compute; it must have no threads of libraries, nor should they."""
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables that libraries read when numpy is imported."""
 LASTING = ("daemon.run", "demo.run", "portal.run")
 """Commands that run until Ctrl-C, which is no failure of theirs."""
 
@@ -75,6 +79,9 @@ def _execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     here = str(Path.cwd())
     if here not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, here)  # an adopter's pipelines lie there, and are found as by ``python -m obsarchive``
+    if options.run == FORKING:
+        for name in ONE_THREAD:
+            os.environ.setdefault(name, "1")
     module, _, function = options.run.partition(".")
     try:
         signal.signal(signal.SIGTERM, _terminate)

@@ -1,15 +1,21 @@
 """The server of a machine from which its workers and their steps are forked: all share what it has imported."""
 
+import importlib
 import multiprocessing as mp
 import os
-from collections.abc import Iterator, Mapping
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from typing import Any
 
 import dask
 import distributed.utils
+
+from obsarchive.execution.step_process import name_process
 
 PRELOADED = ["obsarchive.execution.preload"]
 METHOD = "distributed.worker.multiprocessing-method"
@@ -26,6 +32,58 @@ def start_forkserver() -> None:
     mp.get_context("forkserver").set_forkserver_preload(PRELOADED)
     with _environment(environment):  # which counts when numpy is imported
         forkserver.ensure_running()
+
+
+def fork_forkserver() -> None:
+    """Fork the server from this process, which then shares with it what both import.
+
+    This process must have nothing open yet that is its own: neither log nor database. If it has threads, which a fork
+    would leave behind in whatever they hold, the server is a program of its own (:func:`start_forkserver`).
+    """
+    for name in PRELOADED:
+        importlib.import_module(name)
+    if not _is_single_threaded():
+        return
+    modified: Any = util
+    spawn = modified.spawnv_passfds
+    modified.spawnv_passfds = _fork
+    try:
+        start_forkserver()
+    finally:
+        modified.spawnv_passfds = spawn
+
+
+def _is_single_threaded() -> bool:
+    try:
+        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - a pseudo-folder; it has threads of libraries, too
+    except OSError:
+        return False  # not Linux
+
+
+def _fork(_: object, arguments: Sequence[str], passed: Sequence[int]) -> int:
+    """Do what a new interpreter with these arguments would do, in a fork of this one; return its process id."""
+    if process := os.fork():
+        return process
+    try:
+        _become(arguments[-1], passed)
+    except SystemExit:
+        pass  # so the server ends
+    except BaseException:  # noqa: BLE001 - a fork must not go on with what its parent was doing
+        traceback.print_exc()
+    os._exit(0)
+
+
+def _become(code: str, passed: Sequence[int]) -> None:
+    """Run a server, as code for an interpreter, without what belongs to the process that forked this one."""
+    begin = 3
+    for kept in (*sorted(passed), os.sysconf("SC_OPEN_MAX")):
+        os.closerange(begin, kept)
+        begin = kept + 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    name_process("archive-forker" if "forkserver" in code else "archive-tracker")  # Python's, of shared memory
+    server: Any = forkserver._forkserver
+    server._lock = threading.Lock()  # that of the other process is held
+    exec(code, {})  # noqa: S102 - what Python's own library wrote for a new interpreter
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,27 @@ import pytest
 from obsarchive.config.model import Parallel
 from obsarchive.execution.cluster import Cluster, Progress, run_limited
 
+PROJECT = Path(__file__).resolve().parents[2]
 LIMIT_S = 30.0
+FORKING = """
+import os, signal, sys, threading, time
+import obsarchive
+from obsarchive.execution import forking
+from obsarchive.execution.step_process import call_apart
+
+forking.PRELOADED = ["obsarchive.execution.step_process"]
+{before}
+obsarchive.mark = "shared"
+forking.fork_forkserver()
+mark = "getattr(__import__('obsarchive'), 'mark', None)"
+for _ in range(2):
+    server = call_apart(20, os.getppid)
+    name, term = open(f"/proc/{{server}}/comm").read().strip(), call_apart(20, signal.getsignal, signal.SIGTERM)
+    print(name, call_apart(20, eval, mark), term is signal.SIG_DFL, call_apart(20, os.path.exists, "/proc/self/fd/99"))
+    os.kill(server, signal.SIGKILL)
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+"""
+"""A program like the daemon's, whose server dies once."""
 Process = tuple[int, int, str]
 """Its number, that of its parent, and its name."""
 
@@ -97,3 +119,22 @@ def test_step_ends_with_its_worker(cluster: Cluster, tmp_path: Path) -> None:
     worker.kill()
     gone, alive = psutil.wait_procs([step], timeout=LIMIT_S)
     assert (gone, alive) == ([step], [])
+
+
+def said_by_a_program_that_forks(before: str) -> list[str]:
+    code = FORKING.format(before=before)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=PROJECT)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+def test_server_is_forked_and_shares_what_was_imported_but_no_open_file_and_no_signal_handler() -> None:
+    before = "signal.signal(signal.SIGTERM, print); os.dup2(1, 99)"
+    first, after_its_death = said_by_a_program_that_forks(before)
+    assert first == "archive-forker shared True False"
+    assert after_its_death.endswith(" None True False")
+
+
+def test_server_of_a_program_with_threads_is_a_program_of_its_own() -> None:
+    said = said_by_a_program_that_forks("threading.Thread(target=time.sleep, args=(600,), daemon=True).start()")
+    assert [line.split()[1] for line in said] == ["None", "None"]

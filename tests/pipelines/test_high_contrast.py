@@ -13,7 +13,7 @@ from obsarchive.io import fits_products, psf_library
 from obsarchive.science.psf.subtraction import cut_stamp
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 from pipelines.bright_star import BrightStar
-from pipelines.psf_library import objection
+from pipelines.psf_library import SeenCompanion, objection
 from tests.pipelines.bench_of_steps import NIGHT, Bench
 
 COMPANION = Star(0.63, -0.64, 3.0)
@@ -78,6 +78,15 @@ def test_a_faint_star_is_no_reference_for_its_noise() -> None:
     ]
     assert objections[:2] == ["", ""]
     assert "noise" in objections[2]
+
+
+def test_a_companion_is_not_believed_of_a_star_from_which_a_double_one_was_subtracted() -> None:
+    detections = [{"separation_arcsec": 0.9, "delta_mag": 4.5}]
+    step = {"state": "done", "results": {"detections": detections, "references": ["3_b", "3_c"]}}
+    pipelined = {"bright_star": {"steps": {"pca": step}}}
+    seen = SeenCompanion.of(Observation({"_id": "3_a_VIC_Si_o_20260314_110427.040900", "pipelined": pipelined}))
+    assert seen.without({"3_d"}) == "companion at 0.90 arcsec, 4.5 mag fainter"
+    assert seen.without({"3_c", "3_d"}) == ""
 
 
 def test_the_star_itself_is_never_a_reference(archive: Path) -> None:
