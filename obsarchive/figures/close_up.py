@@ -13,6 +13,7 @@ from obsarchive.figures.canvas import Canvas
 from obsarchive.figures.image_scaling import BLACK, NO_DATA, WHITE
 from obsarchive.science.arrays import AnyArray, Float64Array
 from obsarchive.science.registration.subpixel_peaks import star_near
+from obsarchive.science.statistics import median_of_all
 
 SOFT = 0.003
 """Brightness relative to the star's peak at which the scale turns from linear to logarithmic."""
@@ -102,7 +103,7 @@ def _star(image: AnyArray, header: fits.Header, to_pixels: Float64Array) -> tupl
 def _tones(values: Float64Array, scale_arcsec: float) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     measured = np.isfinite(values)
     edge = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
-    background = float(np.median(edge[np.isfinite(edge)])) if np.isfinite(edge).any() else float(np.nanmin(values))
+    background = median_of_all(edge[np.isfinite(edge)]) if np.isfinite(edge).any() else float(np.nanmin(values))
     half, reach = len(values) // 2, max(1, round(_CORE_ARCSEC / scale_arcsec))
     core = values[half - reach : half + reach + 1, half - reach : half + reach + 1]
     height = float(np.nanmax(core)) - background if np.isfinite(core).any() else 0.0

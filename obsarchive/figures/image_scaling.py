@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from obsarchive.science.arrays import AnyArray, BoolArray, Float32Array, Float64Array
+from obsarchive.science.statistics import median_of_all
 
 Bytes = NDArray[np.uint8]
 """Pixels of a picture, one byte each."""
@@ -293,9 +294,9 @@ def _background(sample: Float64Array, roughness: float) -> tuple[float, float]:
     n = len(sample)
     width = max(1, round(_BACKGROUND_SHARE * n))
     start = int(np.argmin(sample[width - 1 :] - sample[: n - width + 1]))
-    background = float(np.median(sample[start : start + width]))
+    background = median_of_all(sample[start : start + width])
     below = sample[: max(1, int(np.searchsorted(sample, background, side="right")))]
-    noise = min(1.4826 * (background - float(np.median(below))), 4 * roughness)
+    noise = min(1.4826 * (background - median_of_all(below)), 4 * roughness)
     clearly_below = np.searchsorted(sample, background - 5 * noise) / n
     return (float(sample[n // 100]) if clearly_below > _OBJECT_SHARE else background), noise
 
@@ -306,7 +307,7 @@ def _roughness(image: AnyArray) -> float:
     rows = np.where(measured(rows), rows, np.float32(np.nan))
     bends = np.abs(rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:])
     bends = bends[measured(bends)]
-    return float(1.4826 / math.sqrt(6) * np.median(bends)) if bends.size else 0.0
+    return float(1.4826 / math.sqrt(6) * median_of_all(bends)) if bends.size else 0.0
 
 
 def _spots(image: AnyArray) -> Float64Array:

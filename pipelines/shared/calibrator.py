@@ -14,6 +14,7 @@ from obsarchive.io.raw_headers import read_header
 from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import Workspace
 from obsarchive.science.imaging.calibration import Calibration, central_part
+from obsarchive.science.statistics import median_of_all
 
 OVERSCAN = "OVERSCAN"
 """Keyword of a master: whether the overscan was subtracted from its frames."""
@@ -74,14 +75,14 @@ class Calibrator:
         if not level_adu:
             return np.inf
         dark, inverse_flat = self.calibration.dark, self.calibration.inverse_flat
-        above_dark = level_adu - (0.0 if dark is None else float(np.median(dark)))
+        above_dark = level_adu - (0.0 if dark is None else median_of_all(dark))
         if inverse_flat is None:
             return SATURATED * above_dark
         if place is None:
             return SATURATED * above_dark * min(float(np.percentile(inverse_flat, BRIGHTEST_PERCENT)), 1.0)
         y, x = (max(round(coordinate), 0) for coordinate in place)
         around = inverse_flat[max(y - AROUND_PX, 0) : y + AROUND_PX + 1, max(x - AROUND_PX, 0) : x + AROUND_PX + 1]
-        return SATURATED * above_dark * (float(np.median(around)) if around.size else 1.0)
+        return SATURATED * above_dark * (median_of_all(around) if around.size else 1.0)
 
 
 def require_same_overscan(header: Mapping[str, Any], sections: Sections, what: str) -> None:

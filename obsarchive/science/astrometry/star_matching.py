@@ -20,7 +20,7 @@ from obsarchive.science.astrometry.plate_solution import (
     plate_errors,
     project,
 )
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 MAX_IMAGE_STARS, MAX_CATALOG_STARS = 30, 80
 """Numbers of the brightest stars whose pairs propose solutions."""
@@ -264,7 +264,7 @@ def _refined(
         moved = _about(solution, pixels, guess)
         chosen = mine, theirs
         distance = np.hypot(*(moved[mine] - sky[theirs]).T)
-        spread = MAD_TO_SIGMA * float(np.median(distance))
+        spread = MAD_TO_SIGMA * median_of_all(distance)
         reach = float(np.clip(CLIP_SIGMA * spread, 0.1 * uncertainty.match_arcsec, uncertainty.match_arcsec))
     mine, theirs = chosen
     solution, level, weights = _robust(pixels, sky, chosen, (guess, order), solution)
@@ -319,7 +319,7 @@ def _robust(
     stars = pixels[0][mine], pixels[1][mine]
     for _ in range(ROBUST_ROUNDS):
         residual = np.hypot(*(_about(solution, stars, guess) - sky[theirs]).T)
-        usual = max(MAD_TO_SIGMA * float(np.median(residual)), 1e-9)
+        usual = max(MAD_TO_SIGMA * median_of_all(residual), 1e-9)
         weights = (1 + (residual / usual) ** 2) ** -2.0
         solution = fit_wcs(stars, (sky[theirs, 0], sky[theirs, 1]), guess, level, weights)
     return solution, level, weights

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from obsarchive.science.arrays import BoolArray, Float32Array, FloatArray
 from obsarchive.science.imaging.medians import median_5x5, median_of
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 SIGMA_CLIP, NEIGHBOUR_FRACTION, OBJECT_LIMIT = 6.0, 0.3, 5.0
 ROUNDS = 2
@@ -92,8 +92,8 @@ def _detected(pixels: Float32Array, rounds: int, object_limit: float) -> _Detect
     known = np.isfinite(pixels)
     if not known.any() or min(pixels.shape) < LEAST_SIDE_PX:
         return None
-    level = float(np.median(pixels[known]))
-    noise = MAD_TO_SIGMA * float(np.median(np.abs(pixels[known] - level)))
+    level = median_of_all(pixels[known])
+    noise = MAD_TO_SIGMA * median_of_all(np.abs(pixels[known] - level))
     if noise == 0:
         return None
     # astroscrappy cannot handle NaN; the background is removed so that zero fits in
@@ -240,7 +240,7 @@ def coincident_mask(first: FloatArray, second: FloatArray) -> tuple[Float32Array
     edges = np.unique(np.quantile(level[known], np.linspace(0, 1, BRIGHTNESS_BINS + 1)))
     number = np.clip(np.searchsorted(edges, level, side="right") - 1, 0, max(len(edges) - 2, 0))
     bins = [difference[known & (number == i)] for i in range(number.max() + 1)]
-    noise = np.array([MAD_TO_SIGMA * float(np.median(values)) if values.size else 0.0 for values in bins])
+    noise = np.array([MAD_TO_SIGMA * median_of_all(values) if values.size else 0.0 for values in bins])
     # bins without scatter (blank or saturated pixels) take the least noise of the others
     noise = np.maximum(noise, noise[noise > 0].min(initial=np.inf) if (noise > 0).any() else np.inf)
     slope = ndimage.morphological_gradient(level, size=3)

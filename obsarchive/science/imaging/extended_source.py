@@ -7,7 +7,7 @@ from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import median_of_all, robust_sigma
 
 EDGE_LEVEL = 0.15
 """Brightness of the limb of an object, relative to the range of brightness."""
@@ -65,13 +65,13 @@ def find_object(mean: FloatArray) -> Box:
     finite = np.isfinite(mean)
     if not finite.any():
         raise Unprocessable("no object: no pixel of the frames is finite", "zero_flux")
-    filled = np.where(finite, mean, np.median(mean[finite])).astype(np.float32)
+    filled = np.where(finite, mean, median_of_all(mean[finite])).astype(np.float32)
     smooth = ndimage.gaussian_filter(ndimage.median_filter(filled, size=3), 2.0)
     # percentiles: a cosmic ray or a dead pixel must not set the range
     dark, bright = np.percentile(smooth, (1, 99.8))
     rough = filled - smooth
     # noise of a pixel over sqrt(4 pi sigma^2): what the Gaussian leaves of it
-    noise = MAD_TO_SIGMA * float(np.median(np.abs(rough - np.median(rough)))) / np.sqrt(4 * np.pi * 2.0**2)
+    noise = robust_sigma(rough) / np.sqrt(4 * np.pi * 2.0**2)
     if not bright - dark > LEAST_CONTRAST * noise:
         raise Unprocessable(
             f"no object: the mean of the frames is flat, its range of {bright - dark:.3g} is {LEAST_CONTRAST:g} times "
@@ -127,7 +127,7 @@ def sharpness(windows: Float32Array, shifts: FloatArray, template: Float32Array)
         # by Parseval, sums over the spectrum are the scalar products of the (filtered) images
         sharp[i], light[i] = np.sum(product * detail), np.sum(product)
     share = np.divide(sharp, light, out=np.zeros(len(windows)), where=light > 0)
-    usual = float(np.median(share))
+    usual = median_of_all(share)
     return share / usual if usual > 0 else np.ones(len(windows))
 
 

@@ -7,6 +7,7 @@ from numba import njit
 from scipy import ndimage
 
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
+from obsarchive.science.statistics import median_of_all
 
 EXACT_PX = 0.1
 """Displacement by the rest of a turn by a multiple of 90 degrees up to which pixels are copied [pixel]."""
@@ -182,7 +183,7 @@ def without_sharp_pixels(image: FloatArray) -> Float32Array:
     known = np.isfinite(image)
     pixels = np.ascontiguousarray(image, np.float32)
     if not known.all():
-        pixels = np.where(known, pixels, np.float32(np.median(pixels[known]) if known.any() else 0))
+        pixels = np.where(known, pixels, np.float32(median_of_all(pixels[known]) if known.any() else 0))
     out = np.empty_like(pixels)
     _median_3x3(pixels, out)
     out[0], out[-1] = out[1], out[-2]

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from obsarchive.science.arrays import FloatArray
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 LEAST_SQUARES = 60
 """Number of squares from which the correlation of the noise is measured."""
@@ -43,7 +43,7 @@ def flat_background(image: FloatArray) -> Background:
     """
     level = float(np.nanmedian(image))
     below = image[image < level]
-    noise = MAD_TO_SIGMA * float(np.median(level - below)) if below.size else 1.0
+    noise = MAD_TO_SIGMA * median_of_all(level - below) if below.size else 1.0
     return Background(level, noise)
 
 
@@ -85,4 +85,4 @@ def noise_correlation(
     steps = steps[np.isfinite(steps)]
     if len(steps) < LEAST_SQUARES:
         return 1.0
-    return max(1.0, float(np.median(steps) * MAD_TO_SIGMA / (np.sqrt(2) * side_px)))
+    return max(1.0, float(median_of_all(steps) * MAD_TO_SIGMA / (np.sqrt(2) * side_px)))

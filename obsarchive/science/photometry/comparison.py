@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import median_of_all, robust_sigma
 
 LEAST_STARS = 3
 """Least number of stars for a scatter."""
@@ -32,7 +32,7 @@ class Comparison:
         """Median difference of the brighter half of the stars [mag]; 0 without any."""
         if not len(self.mag):
             return 0.0
-        return float(np.median(self.difference[self.mag <= np.median(self.mag)]))
+        return median_of_all(self.difference[self.mag <= median_of_all(self.mag)])
 
     def without_offset(self) -> "Comparison":
         """Return the same with the offset subtracted."""
@@ -91,7 +91,7 @@ def binned(found: Comparison, width: float) -> list[Bin]:
         inside = index == i
         difference, error = found.difference[inside], found.error[inside]
         scatter, pull = _scatter(difference), _scatter(difference / error)
-        median, expected = float(np.median(difference)), float(np.median(error))
+        median, expected = median_of_all(difference), median_of_all(error)
         bins.append(Bin(i * width, (i + 1) * width, int(inside.sum()), median, scatter, expected, pull))
     return bins
 
@@ -100,4 +100,4 @@ def _scatter(values: Float64Array) -> float:
     """Robust standard deviation; NaN of too few."""
     if len(values) < LEAST_STARS:
         return math.nan
-    return MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
+    return robust_sigma(values)

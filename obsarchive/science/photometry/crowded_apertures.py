@@ -18,6 +18,7 @@ from obsarchive.science.photometry.joint_fluxes import (
 from obsarchive.science.photometry.psf_fit import UNRESOLVED_FWHM
 from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.science.photometry.star_profile import KNOTS, STEP_FWHM, StarProfile, fit_profile
+from obsarchive.science.statistics import median_of_all
 
 ROUNDS = 4
 """How often fluxes and profile are found in turn; outside of the part that gave the profile, fluxes twice."""
@@ -259,7 +260,7 @@ def _modelled(
     """
     (y, x), (owner, known, unseen, sky) = field.places, facts
     own = _own(field, profile, owner, field.radii_px[:1])[:, 0]
-    unit = float(np.median(own[stars]))
+    unit = median_of_all(own[stars])
     profile, own = profile.scaled(1 / unit), own / unit
     level = np.where(np.isfinite(sky), sky, np.nanmedian(sky))
     expected = before.image if before is not None else np.zeros_like(field.image)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from obsarchive.science.arrays import BoolArray, Float64Array
-from obsarchive.science.statistics import median_of_known
+from obsarchive.science.statistics import median_of_all, median_of_known
 
 LEAST_FRAMES, LEAST_STARS = 5, 10
 STARS_PER_LEVEL, MOST_LEVELS = 25, 12
@@ -80,8 +80,8 @@ def fit_error_model(flux: Float64Array, error: Float64Array, usable: BoolArray) 
     n_levels = int(np.clip(len(chosen) // STARS_PER_LEVEL, 1, MOST_LEVELS))
     parts = np.array_split(np.arange(len(chosen)), n_levels)
     # the median, as variable stars must not raise the errors of constant ones; bounded against chance
-    factors = [np.clip(np.sqrt(np.median(chi2[part])), *FACTOR_RANGE) for part in parts]
-    return ErrorModel(np.array([np.log(np.median(level[chosen[part]])) for part in parts]), np.array(factors))
+    factors = [np.clip(np.sqrt(median_of_all(chi2[part])), *FACTOR_RANGE) for part in parts]
+    return ErrorModel(np.array([np.log(median_of_all(level[chosen[part]])) for part in parts]), np.array(factors))
 
 
 def reduced_chi2(flux: Float64Array, error: Float64Array, good: BoolArray, of_median: bool = False) -> Float64Array:

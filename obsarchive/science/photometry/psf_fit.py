@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
+from obsarchive.science.statistics import median_of_all
 
 OVERSAMPLING = 2
 ROUNDS = 4
@@ -206,7 +207,7 @@ def _least_squares(
         solution, covariance = _solved(columns[kept], light[kept], variance[kept], precision)
         model = columns @ solution
         flux = max(float(solution[0]), float(np.sqrt(covariance[0, 0])))
-        error = shape.pixel_error * (model - np.median(model))
+        error = shape.pixel_error * (model - median_of_all(model))
         if columns is not design:
             error = np.hypot(error, flux * design[:, -1])
         # one-sided: cosmic rays are bright, and dark residuals belong to the model

@@ -19,6 +19,7 @@ from obsarchive.science.photometry.psf_fit import (
     fit_star,
     moffat,
 )
+from obsarchive.science.statistics import median_of_all
 
 REACH_FWHM = 3.5
 """Radius of the PSF [FWHM]."""
@@ -244,10 +245,10 @@ def _details(dy: Float64Array, dx: Float64Array, missing: Float64Array, reach: f
     side = 2 * half + 1
     # few stars leave cells empty, and medians of few are noise: the wings, which are round, are those of rings
     radius, grid = np.hypot(dy, dx), np.arange(-half, half + 1) / OVERSAMPLING
-    missing = missing - np.median(missing[radius > OUTSIDE * reach])
+    missing = missing - median_of_all(missing[radius > OUTSIDE * reach])
     number = np.rint(radius / RING_PX).astype(int)
     seen = np.flatnonzero(np.bincount(number) >= 3)
-    ring = np.array([np.median(missing[number == each]) for each in seen])
+    ring = np.array([median_of_all(missing[number == each]) for each in seen])
     steps = seen * RING_PX
     missing = missing - np.interp(radius, steps, ring)
     cell = (np.rint(dy * OVERSAMPLING) + half).astype(int) * side + (np.rint(dx * OVERSAMPLING) + half).astype(int)

@@ -8,6 +8,7 @@ from numba import njit
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
+from obsarchive.science.statistics import median_of_all
 
 THRESHOLD_SNR = 22.0
 LEAST_PIXELS = 5
@@ -146,7 +147,7 @@ def filled_pixels(image: FloatArray) -> tuple[Float32Array, BoolArray]:
         if unknown.all():
             raise Unprocessable("no sources: no pixel of the image is finite")
         # masked pixels still enter the smoothing of their neighbours
-        pixels = np.where(unknown, np.median(pixels[~unknown]), pixels)
+        pixels = np.where(unknown, median_of_all(pixels[~unknown]), pixels)
         low, high = _range(pixels)
     if low == high:
         raise Unprocessable("no sources: the image is constant")

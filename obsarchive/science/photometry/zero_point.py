@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 POGSON = 2.5 / np.log(10)
 
@@ -135,7 +135,7 @@ def find_zero_point(
     design = np.ones((len(difference), 1))
     best = _fit(difference, error, design, good)
     if colour is not None and (good & np.isfinite(colour)).sum() >= LEAST_FOR_COLOUR:
-        about = colour - np.median(colour[good & np.isfinite(colour)])
+        about = colour - median_of_all(colour[good & np.isfinite(colour)])
         wider = _fit(difference, error, np.stack([np.ones(len(about)), about], axis=1), good & np.isfinite(colour))
         # both significant and with less scatter: a spurious slope would bias stars of extreme colour
         if abs(wider[1][1]) > 4 * wider[2][1] and wider[3] < best[3]:
@@ -158,7 +158,7 @@ def _fit(
         weight = 1 / np.hypot(error[kept], FLOOR_MAG)
         solution, *_ = np.linalg.lstsq(design[kept] * weight[:, np.newaxis], difference[kept] * weight, rcond=None)
         residual = difference - design @ solution
-        scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(residual[kept]))), 1e-3)
+        scatter = max(MAD_TO_SIGMA * median_of_all(np.abs(residual[kept])), 1e-3)
         fine = good & (np.abs(residual) < CLIP_SIGMA * np.hypot(scatter, np.nan_to_num(error)))
         if np.array_equal(fine, kept) or fine.sum() <= LEAST_STARS:
             break

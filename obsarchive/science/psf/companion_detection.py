@@ -12,6 +12,7 @@ from scipy import ndimage, special
 
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 from obsarchive.science.psf.subtraction import radii
+from obsarchive.science.statistics import median_of_all
 
 LEAST_FWHM_PX = 2.0
 FIVE_SIGMA = float(special.ndtr(-5.0))
@@ -342,6 +343,6 @@ def without_halo(stamp: FloatArray) -> Float32Array:
     order = np.argsort(ring[known], kind="stable")
     values, rings = np.asarray(stamp)[known][order], ring[known][order]
     edges = np.searchsorted(rings, np.arange(ring.max() + 2))
-    halo = np.array([np.median(values[a:b]) if b > a else 0.0 for a, b in pairwise(edges)])
+    halo = np.array([median_of_all(values[a:b]) if b > a else 0.0 for a, b in pairwise(edges)])
     rest: Float32Array = (stamp - np.interp(radius, np.arange(len(halo)), halo)).astype(np.float32)
     return rest

@@ -15,6 +15,7 @@ from obsarchive.science.psf.companion_detection import (
     least_snr,
 )
 from obsarchive.science.psf.subtraction import Components, radii
+from obsarchive.science.statistics import median_of_all
 
 CHOSEN_PLACE = 2.0
 """Mean excess of the square of the S/N where a source is fitted: both coordinates follow the noise."""
@@ -165,7 +166,7 @@ class Throughputs:
         # them, so that the scatter of the whole ring would be less than what a companion is compared to
         needed = np.array(
             [
-                np.median(least_fluxes(flux, radius, place.fwhm_px, snr))
+                median_of_all(least_fluxes(flux, radius, place.fwhm_px, snr))
                 for radius, snr in zip(place.radius_px, least, strict=True)
             ]
         )
@@ -189,7 +190,7 @@ class Throughputs:
 
 def robust_scatter(values: FloatArray) -> float:
     """Return the median deviation from the median, which a companion on the ring hardly raises."""
-    return float(np.median(np.abs(values - np.median(values))))
+    return median_of_all(np.abs(values - median_of_all(values)))
 
 
 def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:

@@ -10,7 +10,7 @@ from scipy import ndimage
 from obsarchive.science.arrays import Float64Array, FloatArray, IntArray
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, StarProfile
 from obsarchive.science.registration.subpixel_peaks import vertex
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import median_of_all, robust_sigma
 
 _REACH = 2.0
 """Distance up to which neighbours count, in units of the aperture."""
@@ -162,7 +162,7 @@ def _scatter(rest: Float64Array, centre: IntArray, place: IntArray, near: int) -
     part = rest[corner[0] : centre[0] + reach + 1, corner[1] : centre[1] + reach + 1]
     radius = _radius(part, centre - corner)
     ring = part[(np.abs(radius - distance) < near / 2) & (radius >= near)]
-    return float(MAD_TO_SIGMA * np.median(np.abs(ring - np.median(ring))))
+    return robust_sigma(ring)
 
 
 def _radius(field: Float64Array, centre: IntArray) -> Float64Array:
@@ -186,7 +186,7 @@ def _wing_height(star: StarProfile) -> float:
     """Return the height of the power law where it begins."""
     first = int(_WING_FROM * star.aperture_px)
     wing = np.arange(first, int(ANNULUS / 1.2 * star.aperture_px))
-    return max(float(np.median(star.profile[wing] * (wing / first) ** -_WING)), 0.0)
+    return max(median_of_all(star.profile[wing] * (wing / first) ** -_WING), 0.0)
 
 
 def _model(radius: Float64Array, star: StarProfile) -> Float64Array:

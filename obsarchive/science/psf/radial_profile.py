@@ -14,7 +14,7 @@ import numpy as np
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import AnyArray, BoolArray, Float64Array, FloatArray, IntArray
 from obsarchive.science.psf.model import aperture_weights
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import median_of_all, robust_sigma
 
 ANNULUS = 1.4
 """Outer radius of the background annulus that surrounds the aperture, in units of the aperture."""
@@ -97,7 +97,7 @@ class StarProfile:
         means, self._counts = self._sector_means(self._rings)
         # sectors that are brighter than the others hold companions
         excess = self._sector_excess(means)
-        companion = excess - np.median(excess) > _COMPANION_SIGMA * _spread(excess)
+        companion = excess - median_of_all(excess) > _COMPANION_SIGMA * _spread(excess)
         self._is_companion = companion
         self._dropped = float(excess[companion].sum()) / _SECTORS
         means = np.where(companion, np.nan, means)
@@ -139,7 +139,7 @@ class StarProfile:
     def level_error(self, variance: Float64Array) -> float:
         """Return the error of the background by noise of this variance of each pixel, and by the shape of the wings."""
         outside = self._rings > self.aperture_px
-        noise = float(np.median(variance[outside])) * self._level.share if outside.any() else 0.0
+        noise = median_of_all(variance[outside]) * self._level.share if outside.any() else 0.0
         return float(np.hypot(np.sqrt(noise), self._level.error))
 
     @property
@@ -323,4 +323,4 @@ def _midmean(values: Float64Array) -> Float64Array:
 
 def _spread(values: Float64Array) -> float:
     """Return the standard deviation from the median absolute deviation; 0 for no values."""
-    return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))) if values.size else 0.0
+    return robust_sigma(values) if values.size else 0.0

@@ -8,7 +8,7 @@ from scipy import ndimage, optimize
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
 from obsarchive.science.registration.guide_star import cut, locate
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 WINDOW_FWHM = 4.0
 """Half the side of the fitted window [FWHM]."""
@@ -190,7 +190,7 @@ def _pixels(values: Float64Array, width: float) -> _Pixels:
     if known.sum() < 50:
         raise Unprocessable("the star lies at the edge, or its pixels are not known")
     rim = known & _rim(values.shape)
-    sky = float(np.median(values[rim])) if rim.any() else 0.0
+    sky = median_of_all(values[rim]) if rim.any() else 0.0
     filled = np.where(known, values - sky, 0.0)
     smooth = ndimage.median_filter(filled, size=3)
     faint = known & (smooth < np.percentile(smooth, 50))
@@ -199,7 +199,7 @@ def _pixels(values: Float64Array, width: float) -> _Pixels:
     drop = 1.5 * (2 ** (2.4 / width) ** 2 - 1)
     light = np.maximum(smooth, 0)
     bright = known & (smooth > 0.3 * smooth.max())
-    growth = max(_robust((filled - smooth)[bright]) ** 2 - noise**2, 0.0) / max(float(np.median(light[bright])), 1e-9)
+    growth = max(_robust((filled - smooth)[bright]) ** 2 - noise**2, 0.0) / max(median_of_all(light[bright]), 1e-9)
     known &= np.abs(filled - smooth) < SPIKE * np.sqrt(noise**2 + growth * light) + drop * light
     # the start must not be a noise peak
     smooth = ndimage.gaussian_filter(smooth, 1.0)
@@ -264,7 +264,7 @@ def _without_neighbours(pixels: _Pixels, near: BoolArray, start: Float64Array) -
     fit = _least_squares(pixels, near, start)
     for _ in range(NEIGHBOUR_ROUNDS):
         residual = _residual(pixels, fit.x)
-        usual = MAD_TO_SIGMA * float(np.median(np.abs(residual[near])))
+        usual = MAD_TO_SIGMA * median_of_all(np.abs(residual[near]))
         # a mean of nine pixels has a third of their noise
         strange = ndimage.uniform_filter(residual, 3) > max(NEIGHBOUR_SIGMA * usual / 3, NEIGHBOUR_SHARE * fit.x[0])
         kept = near & ~ndimage.binary_dilation(strange)
@@ -306,7 +306,7 @@ def _least_squares(pixels: _Pixels, near: BoolArray, start: Float64Array) -> opt
 def _robust(values: FloatArray) -> float:
     """Return the standard deviation from the median absolute deviation, of values minus their median of nine."""
     # the median of nine includes the value itself, which lowers the scatter by about a tenth
-    return 1.1 * MAD_TO_SIGMA * float(np.median(np.abs(values))) if values.size else 0.0
+    return 1.1 * MAD_TO_SIGMA * median_of_all(np.abs(values)) if values.size else 0.0
 
 
 def _width(fit: optimize.OptimizeResult, binning: int, further_error: float, radius_fwhm: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array, FloatArray
+from obsarchive.science.statistics import median_of_all
 
 DRAWS = 200
 """Of measurements, for the errors of a trend."""
@@ -57,7 +58,7 @@ def combined_width(widths: FloatArray, errors: FloatArray) -> tuple[float, float
         return float(widths[0]), float(errors[0])
     scatter = float(np.std(widths, ddof=1)) * float(np.sqrt((n + 1) / (n - 1)))
     usual = max(scatter, float(np.sqrt(np.mean(np.square(errors)))))
-    return float(np.median(widths)), MEDIAN_TO_MEAN[min(n, 3) - 1] * usual / float(np.sqrt(n))
+    return median_of_all(widths), MEDIAN_TO_MEAN[min(n, 3) - 1] * usual / float(np.sqrt(n))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ def trend_with_errors(hours: FloatArray, values: FloatArray, errors: FloatArray,
     return Trend(
         smooth,
         np.std(trends, axis=0, ddof=1),
-        float(np.median(values)),
+        median_of_all(values),
         float(np.std(medians, ddof=1)),
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from obsarchive.science.arrays import Float64Array
 from obsarchive.science.registration.guide_star import FrameMeasure, light_noise
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import robust_sigma
 
 UNEVEN = 2.5
 """Factor on the error by uneven coverage, which is of first order in it: from simulated sequences of 10 to 60."""
@@ -178,7 +178,7 @@ def _sky_noise(image: Float64Array, sky_px: float) -> float:
     sums = sums[np.isfinite(sums)]
     if len(sums) < LEAST_BLOCKS:
         return float(np.nanvar(image))
-    return float((MAD_TO_SIGMA * np.median(np.abs(sums - np.median(sums)))) ** 2) / BLOCK_PX**2
+    return float((robust_sigma(sums)) ** 2) / BLOCK_PX**2
 
 
 @lru_cache(maxsize=16)

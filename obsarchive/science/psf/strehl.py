@@ -19,6 +19,7 @@ from obsarchive.science.psf.neighbours import profile_among_neighbours
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, StarProfile
 from obsarchive.science.psf.stack_noise import LIFT_ERROR, StackNoise, aligned_noise, stack_noise
 from obsarchive.science.registration.guide_star import DROP_VARIANCE
+from obsarchive.science.statistics import median_of_all
 
 APERTURE_ARCSEC = 2.5
 """Radius of the aperture [arcsec]; smaller for small images."""
@@ -242,7 +243,7 @@ def _brightest_star(image: FloatArray, core_px: float) -> tuple[float, float]:
     # a sparse sample is enough for a median
     seen = image[:: 2 * side, :: 2 * side]
     seen = seen[np.isfinite(seen)]
-    level = np.median(seen) if seen.size else 0.0
+    level = median_of_all(seen) if seen.size else 0.0
     sky = float(level)
     light = np.nan_to_num(image[: ny * side, : nx * side], nan=sky, posinf=sky, neginf=sky)
     # rows first: adding whole rows is several times faster than adding small blocks

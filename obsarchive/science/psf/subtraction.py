@@ -18,6 +18,7 @@ from scipy import linalg, ndimage
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.subpixel_peaks import star_near
+from obsarchive.science.statistics import median_of_all
 
 Pixel = TypeVar("Pixel", bound=np.generic)
 STAMP_SIDE = 201
@@ -109,7 +110,7 @@ def _background(image: Float32Array, centre: tuple[float, float], half: int, rim
     # zeros are pixels without data
     beyond = image[(np.hypot(y - centre[0], x - centre[1]) > half) & (image != 0)]
     values = beyond if beyond.size > rim.size else rim
-    return float(np.median(values)) if values.size else 0.0
+    return median_of_all(values) if values.size else 0.0
 
 
 def correlations(target: FloatArray, stamps: Float32Array, mask: BoolArray) -> Float64Array:

@@ -17,7 +17,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Complex64Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.resampling import without_sharp_pixels
 from obsarchive.science.registration.subpixel_peaks import highest_point
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all, robust_sigma
 
 BACKGROUND_CELLS = 16
 MIN_ROUNDS, MAX_ROUNDS = 3, 10
@@ -70,7 +70,7 @@ class Alignment:
     def reasons(self) -> tuple[str, ...]:
         """Return why each frame should be rejected; an empty text for good frames."""
         n = len(self.shifts)
-        usual = float(np.median(self.significance))
+        usual = median_of_all(self.significance)
         empty = ~(self.significance >= MIN_SIGNIFICANCE)
         # amplitudes of faint sequences scatter by their noise alone: only significant ones tell a black frame
         if usual >= 2 * MIN_SIGNIFICANCE:
@@ -269,12 +269,12 @@ class Prepared:
                 edge = np.concatenate([window[:4].ravel(), window[-4:].ravel(), window[:, :4].ravel()])
                 edge = edge[np.isfinite(edge)]
                 known = window.ravel() if is_whole else window[finite]
-                self._levels[i] = np.median(edge if edge.size else known)
+                self._levels[i] = median_of_all(edge if edge.size else known)
                 known = known - self._levels[i]
                 self.noise[i] = _spread(known)
                 highest[i] = known.max() if is_whole else max(known.max(), 0)
         # cosmic rays are clipped: they would dominate the correlation of a faint star
-        cap = 2 * np.median(highest)
+        cap = 2 * median_of_all(highest)
         self._cap = np.float32(cap if cap > 0 else np.inf)
 
     def __len__(self) -> int:
@@ -305,7 +305,7 @@ def prepared(windows: Windows | Prepared) -> Prepared:
 
 def _spread(values: FloatArray) -> float:
     """Return a robust standard deviation; of mostly zero counts, that of all but the highest percentile."""
-    mad = MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
+    mad = robust_sigma(values)
     if mad > 0:
         return mad
     # photon-counting frames have a median absolute deviation of zero
@@ -391,7 +391,7 @@ def _amplitudes(
 ) -> Float64Array:
     """Return the flux of the template in each frame, relative to the median frame."""
     dots = np.array([np.vdot(template, moved).real for moved in _moved(spectra, shifts, grid)], float)
-    usual = float(np.median(dots))
+    usual = median_of_all(dots)
     return dots / usual if usual > 0 else np.ones(len(dots))
 
 
@@ -410,7 +410,7 @@ def _measured(
     n, shape = len(spectra), (len(grid[1]), 2 * len(grid[0]) - (2 if grid[0][-1] == 0.5 else 1))
     template = np.asarray(fft.irfft2(_mean_moved(spectra, shifts, grid, np.ones(n)), shape), np.float32)
     power = float(np.sum(template**2))
-    slopes = [(slope, _correlation(slope, smooth)) for slope in map(np.asarray, np.gradient(template))]
+    slopes = [(slope**2, _correlation(slope, smooth)) for slope in map(np.asarray, np.gradient(template))]
     norms, dots, errors = np.zeros(n), np.zeros(n), np.full(n, np.nan)
     for i, moved in enumerate(_moved(spectra, shifts, grid)):
         aligned = fft.irfft2(moved, shape)
@@ -420,7 +420,7 @@ def _measured(
         errors[i] = _shift_error(aligned - np.float32(scale) * template, slopes, scale) if n > 1 else np.nan
     scales = _quotient(dots, power)
     error = _quotient(noise * np.sqrt(_power_smoothed(template, smooth)), power)
-    usual = float(np.median(scales))
+    usual = median_of_all(scales)
     return Alignment(
         shifts=shifts,
         errors=errors,
@@ -450,12 +450,12 @@ def _correlation(slope: FloatArray, smooth: Float32Array) -> float:
 
 
 def _shift_error(residual: FloatArray, slopes: Sequence[tuple[FloatArray, float]], scale: float) -> float:
-    variances = []
-    for slope, correlation in slopes:
-        information = float(np.sum(slope**2)) * scale
+    variances, squared = [], residual**2
+    for power, correlation in slopes:
+        information = float(np.sum(power)) * scale
         if information <= 0:
             return float("nan")
-        variances.append(correlation * float(np.sum(slope**2 * residual**2)) / information**2)
+        variances.append(correlation * float(np.sum(power * squared)) / information**2)
     return float(np.sqrt(np.mean(variances)))
 
 
@@ -471,22 +471,22 @@ def _from_neighbours(shifts: FloatArray, good: BoolArray) -> tuple[Float64Array,
     # frames that are not good are compared with the interpolated path of the good ones
     smooth = np.stack([np.interp(np.arange(len(shifts)), where, median[:, axis]) for axis in (0, 1)], axis=1)
     distance = np.hypot(*(shifts - smooth).T)
-    return distance, max(float(np.median(distance[good])), LEAST_JITTER_PX), smooth
+    return distance, max(median_of_all(distance[good]), LEAST_JITTER_PX), smooth
 
 
 def _floor(quality: FloatArray) -> float:
     if len(quality) < NEIGHBOURS:
         # too few frames for a meaningful scatter: none is rejected by it
         return -np.inf
-    middle = float(np.median(quality))
-    spread = MAD_TO_SIGMA * float(np.median(np.abs(quality - middle)))
+    middle = median_of_all(quality)
+    spread = MAD_TO_SIGMA * median_of_all(np.abs(quality - middle))
     return middle - max(POOR_QUALITY * spread, LEAST_POORER)
 
 
 def _field(frame: Float32Array, cell_px: int) -> Float32Array:
     """Return the binned, background-subtracted frame in units of its noise, bright sources compressed."""
     finite = np.isfinite(frame)
-    level = float(np.median(frame[finite])) if finite.any() else 0.0
+    level = median_of_all(frame[finite]) if finite.any() else 0.0
     filled = without_sharp_pixels(np.where(finite, frame, level))
     ny, nx = (side // cell_px * cell_px for side in filled.shape)
     binned = filled[:ny, :nx].reshape(ny // cell_px, cell_px, nx // cell_px, cell_px).mean(axis=(1, 3))

@@ -8,6 +8,7 @@ import numpy as np
 
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.guide_star import FrameMeasure, GuideStar, cut, guide_star, locate, measure
+from obsarchive.science.statistics import median_of_all
 
 __all__ = [
     "MIN_STEADY_FRAMES",
@@ -147,7 +148,7 @@ def without_star(measures: Sequence[FrameMeasure]) -> BoolArray:
     if empty.all():
         return empty
     with np.errstate(invalid="ignore"):
-        faint = [values < BLACK_FRACTION * np.median(values[~empty]) for values in (peak, flux)]
+        faint = [values < BLACK_FRACTION * median_of_all(values[~empty]) for values in (peak, flux)]
     # both must be faint: bad seeing lowers the peak but not the flux
     empty |= faint[0] & faint[1]
     return empty
@@ -173,7 +174,7 @@ def classify(ranking: FrameRanking) -> Classification:
     n_kept = int(ranking.kept.sum())
     if n_kept < MIN_KEPT_FRACTION * len(ranking.kept) or n_kept == 0:
         return "failed"
-    return "high_flux" if np.median(ranking.snr[ranking.kept]) >= HIGH_FLUX_MIN_SNR else "faint"
+    return "high_flux" if median_of_all(ranking.snr[ranking.kept]) >= HIGH_FLUX_MIN_SNR else "faint"
 
 
 def _quality(measures: Sequence[FrameMeasure], snr: Float64Array) -> Float64Array:
@@ -181,10 +182,10 @@ def _quality(measures: Sequence[FrameMeasure], snr: Float64Array) -> Float64Arra
     flux = np.array([m.flux for m in measures], dtype=float)
     error = np.array([m.flux_error for m in measures], dtype=float)
     usable = (snr >= STAR_MIN_SNR) & (flux > 0)
-    if not usable.any() or np.median(flux[usable]) < FLUX_MIN_SNR * np.median(error[usable]):
+    if not usable.any() or median_of_all(flux[usable]) < FLUX_MIN_SNR * median_of_all(error[usable]):
         # faint stars: a flux dominated by noise would make the ranking worse, not better
         return peak
-    scaled = peak * np.median(flux[usable])
+    scaled = peak * median_of_all(flux[usable])
     quality: Float64Array = np.divide(scaled, flux, out=np.full(len(peak), np.nan), where=usable)
     return quality
 
@@ -207,7 +208,7 @@ def _slipped(positions: Float64Array, candidates: BoolArray) -> tuple[BoolArray,
         return none, np.zeros(2)
     centre = np.median(positions[candidates], axis=0)
     distance = np.hypot(*(positions - centre).T)
-    typical = np.median(distance[candidates])
+    typical = median_of_all(distance[candidates])
     if candidates.sum() < MIN_STEADY_FRAMES or typical > STEADY_RADIUS_PX:
         return none, centre
     # six times the typical distance: far beyond image motion, and beyond the ends of a steady drift

@@ -19,7 +19,7 @@ from obsarchive.science.arrays import BoolArray, Complex64Array, Complex128Array
 from obsarchive.science.imaging.hot_pixels import without_spikes
 from obsarchive.science.imaging.medians import median_of
 from obsarchive.science.registration.rival_peaks import RivalPeak, rival_of
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 SCALES_PX = (1, 2, 4, 8, 16)
 GUIDE_STAR_MIN_SNR = 6.0
@@ -409,7 +409,7 @@ def _flattened(image: FloatArray) -> Float32Array:
     """Return an image without large-scale background and single hot pixels; NaN becomes zero."""
     image = np.asarray(image, np.float32)
     flat = np.nan_to_num(image - _background(image), posinf=0, neginf=0)
-    noise = MAD_TO_SIGMA * float(np.median(np.abs(flat)))
+    noise = MAD_TO_SIGMA * median_of_all(np.abs(flat))
     return without_spikes(flat, 5 * noise)
 
 
@@ -497,8 +497,8 @@ def _significance(images: Float32Array) -> Float32Array:
     smooth = ndimage.gaussian_filter(images, (0, 1, 1), truncate=3)
     # the median of two is their mean, in which a source of one subset would survive
     common: Float32Array = np.min(smooth, axis=0) if len(smooth) == 2 else median_of(smooth)
-    common -= np.median(common)
-    noise = MAD_TO_SIGMA * float(np.median(np.abs(common)))
+    common -= median_of_all(common)
+    noise = MAD_TO_SIGMA * median_of_all(np.abs(common))
     least = LEAST_NOISE * float(np.abs(common).max())
     snr: Float32Array = common / max(noise, least, float(np.finfo(np.float32).tiny))
     return snr
@@ -514,8 +514,8 @@ def _sky(window: FloatArray) -> tuple[float, float]:
     rim = rim[np.isfinite(rim)]
     if not rim.size:
         return np.nan, np.nan
-    sky = float(np.median(rim))
-    return sky, MAD_TO_SIGMA * float(np.median(np.abs(rim - sky)))
+    sky = median_of_all(rim)
+    return sky, MAD_TO_SIGMA * median_of_all(np.abs(rim - sky))
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 LEAST_SHARE = 0.1
 """Of the guide star's peak, in the mean of all frames: fainter stars are not looked at."""
@@ -93,8 +93,8 @@ def neighbours(mean: FloatArray, least_px: float) -> IndexArray:
         ring = (radius >= r) & (radius < r + 1) & np.isfinite(mean)
         if ring.sum() < 8:
             continue
-        excess[ring] = mean[ring] - np.median(mean[ring])
-        scatter = MAD_TO_SIGMA * float(np.median(np.abs(excess[ring])))
+        excess[ring] = mean[ring] - median_of_all(mean[ring])
+        scatter = MAD_TO_SIGMA * median_of_all(np.abs(excess[ring]))
         threshold[ring] = max(OUTSTANDING * scatter, LEAST_SHARE * float(mean[tuple(middle)]))
     highest = excess == ndimage.maximum_filter(excess, size=2 * int(least_px) + 1)
     places = np.argwhere(highest & (excess > threshold) & (radius >= least_px))
@@ -117,7 +117,7 @@ def light_at(image: FloatArray, offsets: IndexArray) -> Float64Array:
         values = image[tuple(around[:, inside])]
         box = image[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
         if box.size and np.isfinite(box).all():
-            light[i] = box.max() - np.median(values[np.isfinite(values)])
+            light[i] = box.max() - median_of_all(values[np.isfinite(values)])
     return light
 
 

@@ -26,6 +26,7 @@ from obsarchive.science.registration.pixel_noise import (
 )
 from obsarchive.science.registration.shift_grid import STEP_PX, ShiftGrid
 from obsarchive.science.registration.subpixel_peaks import vertex
+from obsarchive.science.statistics import median_of_all
 
 LEAST_REACH_PX, MAX_REACH_PX = 12.0, 20.0
 """Largest shift from the median that is looked for where all seem to be small, and in any case [pixel]."""
@@ -111,7 +112,7 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     if n < 2:
         return align(star)
     found = align(star, most_rounds=FIRST_ROUNDS)
-    if n < FEW_FRAMES and np.median(found.significance) > BEYOND_NOISE:
+    if n < FEW_FRAMES and median_of_all(found.significance) > BEYOND_NOISE:
         return align(star)
     reach = min(LEAST_REACH_PX, min(sides) / 4)
     far = np.abs(found.shifts).max(axis=1)
@@ -416,7 +417,7 @@ def _scaled_noise(windows: Float32Array, models: FloatArray) -> ScaledPhotonNois
     level = float(y.mean() - slope * x.mean())
     if level <= 0:
         # a line through the bright pixels: the faint ones have the noise of their own
-        is_faint = x <= np.median(x)
+        is_faint = x <= median_of_all(x)
         level = float(y[is_faint].mean())
         slope = max(float(y.mean()) - level, 0.0) / float(x.mean() - x[is_faint].mean())
     return ScaledPhotonNoise(level, slope) if level > 0 else None

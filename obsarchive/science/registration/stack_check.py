@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.resampling import Turn
 from obsarchive.science.registration.star_patterns import MOST_STARS, REACH_PX, StarList, agreement
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import median_of_all, robust_sigma
 
 SURE_SNR = 25.0
 """Of a star that the frame shows for certain, if it is there."""
@@ -97,7 +97,7 @@ def check_stack(stack: StarList, frame: StarList, turn: Turn) -> StackCheck:
     new = sure_in_stack & (_nearest(stack.positions, moved) > NEAR_PX)
     widths = frame.fwhm_px[common.stars], stack.fwhm_px[common.reference]
     wider = (widths[1] > BLURRED * widths[0]) & (widths[1] > widths[0] + BLURRED_PX)
-    ratio = float(np.median(widths[1] / widths[0])) if len(wider) else float("nan")
+    ratio = median_of_all(widths[1] / widths[0]) if len(wider) else float("nan")
     n_frame, n_stack, n_lost, n_new, n_blurred = (
         int(np.sum(which)) for which in (sure, sure_in_stack, lost, new, wider)
     )
@@ -143,7 +143,7 @@ def star_snr(image: FloatArray, position: tuple[float, float], sigma_px: float) 
     # The cosine transform of an image is the spectrum of its reflection at the edges: however wide a filter is, it is
     # one product.
     known = np.isfinite(image)
-    level = np.median(image[known]) if known.any() else 0.0
+    level = median_of_all(image[known]) if known.any() else 0.0
     pixels = np.where(known, image - level, 0.0)
     y, x = (int(np.clip(round(c), 0, n - 1)) for c, n in zip(position, image.shape, strict=True))
     box = slice(max(y - STAR_PX, 0), y + STAR_PX + 1), slice(max(x - STAR_PX, 0), x + STAR_PX + 1)
@@ -152,7 +152,7 @@ def star_snr(image: FloatArray, position: tuple[float, float], sigma_px: float) 
     for sigma in np.array(SIGMAS) * sigma_px:
         passed = _gaussian(spectrum.shape, sigma) - _gaussian(spectrum.shape, BACKGROUND * sigma)
         smooth = fft.idctn(spectrum * passed, overwrite_x=True)
-        noise = MAD_TO_SIGMA * np.median(np.abs(smooth[known] - np.median(smooth[known]))) if known.any() else 0.0
+        noise = robust_sigma(smooth[known]) if known.any() else 0.0
         found.append(float(smooth[box].max() / noise) if noise > 0 else np.nan)
     return float(np.nanmax(found)) if np.isfinite(found).any() else np.nan
 

@@ -16,7 +16,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 from obsarchive.science.imaging.resampling import MIRROR, Turn, without_sharp_pixels
 from obsarchive.science.photometry.source_detection import GAUSS_FWHM, Sources, detect
-from obsarchive.science.statistics import MAD_TO_SIGMA
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 DETECTION_SNR = 15.0
 """In the median of 3 x 3 pixels, whose noise is correlated: about 8 in the frame."""
@@ -92,7 +92,7 @@ class StarList:
     @property
     def usual_fwhm_px(self) -> float:
         """Median FWHM of the brighter half of the stars [pixel]; NaN without any."""
-        return float(np.median(self.fwhm_px[: (len(self) + 1) // 2])) if len(self) else float("nan")
+        return median_of_all(self.fwhm_px[: (len(self) + 1) // 2]) if len(self) else float("nan")
 
     def chosen(self, which: IndexArray) -> "StarList":
         """Return some of the stars, by their numbers."""
@@ -186,7 +186,7 @@ def _pixel_noise(frame: FloatArray) -> float:
     rows = np.where(np.isfinite(frame[::4]), frame[::4], np.nan)
     differences = np.diff(rows, axis=1)[:, ::2]
     known = np.abs(differences[np.isfinite(differences)])
-    return MAD_TO_SIGMA * float(np.median(known)) / np.sqrt(2) if known.size else 0.0
+    return MAD_TO_SIGMA * median_of_all(known) / np.sqrt(2) if known.size else 0.0
 
 
 def _separate(stars: StarList) -> IndexArray:
@@ -257,7 +257,7 @@ def agreement(turn: Turn, stars: StarList, reference: StarList, trials: int = 1,
     expected = int(min(here.sum(), there.sum()))
     mine, theirs = _mutual(moved, reference.positions)
     ratios = np.log(np.maximum(stars.flux[mine], 1e-9) / np.maximum(reference.flux[theirs], 1e-9))
-    usual = float(np.median(ratios)) if len(ratios) else 0.0
+    usual = median_of_all(ratios) if len(ratios) else 0.0
     # of two stars the median is the mean: both would pass
     usual = float(ratios[0]) if len(ratios) == 2 else usual
     same = np.abs(ratios - usual) < np.log(FLUX_FACTOR)
@@ -414,7 +414,7 @@ def _fitted(found: Agreement, stars: StarList, reference: StarList) -> Turn:
         return bare
     free, _ = similarity(here, there)
     rest = np.hypot(*(free(here) - there).T)
-    good = rest <= max(4 * float(np.median(rest)), LEAST_ERROR_PX)
+    good = rest <= max(4 * median_of_all(rest), LEAST_ERROR_PX)
     free, _ = similarity(here[good], there[good])
     # a similarity has four parameters; errors of a coordinate
     n = int(good.sum())
