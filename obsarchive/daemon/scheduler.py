@@ -105,6 +105,8 @@ class Scheduler:
         self.people = PeopleJournal(self.store.people, config.database_folder, self.reconciler.keep_up)
         self._malformed: set[str] = set()
         self._all_seen = True
+        self._at_once = 0
+        """Number of tasks that the workers run at once; as many again wait for them."""
         self.tasks = ActiveTasks(config, self.store, cluster, self.status, self.alerts, self.step_effects)
         self._leader: LeaderLock | None = None
         self.stopping = threading.Event()
@@ -281,7 +283,10 @@ class Scheduler:
         self._next_audit = time.monotonic() + self.config.daemon.audit_interval_s
 
     def wait(self) -> None:
-        """Wait until a task ends, or until the next scan; not at all while there is more to look at."""
+        """Wait until a task ends and no other waits for a worker, or until the next scan.
+
+        Not at all while there is more to look at. To look for work costs more the more observations a night has.
+        """
         pause = 0.0 if self.watch.is_under_way or not self._all_seen else self.config.daemon.loop_interval_s
         if self.options.once and not self.tasks:
             pause = min(pause, 0.5)
@@ -294,7 +299,7 @@ class Scheduler:
                     return
                 self._report()
                 continue
-            if self.tasks.harvest(event):
+            if self.tasks.harvest(event) and self.cluster.busy <= self._at_once:
                 return
 
     # -- plan and submit ----------------------------------------------------------------------------------------
@@ -306,9 +311,9 @@ class Scheduler:
         """
         self._all_seen, until = True, time.monotonic() + SUBMIT_SLICE_S
         busy = self.tasks.subjects()
-        enough = 2 * self.cluster.capacity  # asks the scheduler: once a round, not for every observation
+        self._at_once = self.cluster.capacity  # asks the scheduler: once a round, not for every observation
         for subject, context in self.queue.subjects(busy):
-            if self.cluster.busy >= enough or self.stopping.is_set() or not self._leads():
+            if self.cluster.busy >= 2 * self._at_once or self.stopping.is_set() or not self._leads():
                 break
             if time.monotonic() > until:
                 self._all_seen = False
