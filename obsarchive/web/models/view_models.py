@@ -219,6 +219,10 @@ SORTS = {
 }
 
 
+CHOICES = {"sort": tuple(SORTS), "order": ("asc", "desc")}
+"""Parameters of a selection that take no other values."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which observations of a night are shown, and in which order; as in the address of the page."""
