@@ -8,7 +8,7 @@ import numpy as np
 from obsarchive.core.document_paths import SEEING_NEAREST_ARCSEC
 from obsarchive.core.documents import Observation, StepRecord
 from obsarchive.core.step_state import State
-from obsarchive.figures.night import contrast_of_night, median_curve, strehl_of_night
+from obsarchive.figures.night import Curve, contrast_of_night, median_curve, strehl_of_night
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float64Array
 from pipelines.shared.night_results import nothing_found
@@ -36,7 +36,7 @@ class StrehlSummary(Pipeline):
                 **{key: record.results.get(key) for key in ("ratio_percent", "ratio_error_percent", "fwhm_arcsec")},
                 "seeing_arcsec": observation.number(SEEING_NEAREST_ARCSEC),
             }
-            for observation, record in _done(work, "strehl")
+            for observation, _, record in _done(work, "strehl")
             if record.results.get("flag") == "OK"
         ]
         if not items:
@@ -59,8 +59,9 @@ class ContrastSummary(Pipeline):
     @step(makes=["contrast_curve.{id}.png", "contrast_curve.{id}.txt"], uses=["observations"])
     def contrast_curve(self, work: Workspace) -> dict[str, Any]:
         """Collect the contrast curves, plot them and compute their median."""
-        found = [(o, _curve(record)) for o, record in _done(work, "pca")]
-        curves = [(o.filter, curve[0], curve[1]) for o, curve in found if len(curve[0]) > 1]
+        found = [(o.id, Curve(o.filter, pipeline, *_curve(record))) for o, pipeline, record in _done(work, "pca")]
+        found = [(name, curve) for name, curve in found if len(curve.separation_arcsec) > 1]
+        curves = [curve for _, curve in found]
         if not curves:
             raise nothing_found(work, f"no observation of {work.subject.id} has a contrast curve")
         grid, middle = median_curve(curves)
@@ -69,18 +70,18 @@ class ContrastSummary(Pipeline):
         lines += [f"{separation:19.4f} {magnitude:13.4f}" for separation, magnitude in zip(grid, middle, strict=True)]
         work.publish("contrast_curve.{id}.txt", ("\n".join(lines) + "\n").encode())
         return {
-            "observations": [o.id for o, curve in found if len(curve[0]) > 1],
+            "observations": [name for name, _ in found],
             "median": np.round(np.stack([grid, middle], axis=1), 4),
         }
 
 
-def _done(work: Workspace, name: str) -> Iterator[tuple[Observation, StepRecord]]:
-    """Observations in which a step is done, and its record."""
+def _done(work: Workspace, name: str) -> Iterator[tuple[Observation, str, StepRecord]]:
+    """Yield the observations in which a step is done, with its pipeline and its record."""
     for observation in work.observations:
-        records = (observation.pipeline(pipeline).step(name) for pipeline in STARS)
-        record = next((record for record in records if record.state is State.DONE), None)
-        if record is not None:
-            yield observation, record
+        records = ((pipeline, observation.pipeline(pipeline).step(name)) for pipeline in STARS)
+        found = next(((pipeline, record) for pipeline, record in records if record.state is State.DONE), None)
+        if found is not None:
+            yield observation, *found
 
 
 def _curve(record: StepRecord) -> tuple[Float64Array, Float64Array]:

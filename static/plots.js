@@ -302,14 +302,31 @@
     return plot;
   };
 
+  // Curves of one filter by several pipelines: the first in the alphabet has the look of the filter.
+  const secondLooks = [{ colour: "#cb7d51", dash: [7, 6] }, { colour: "#8c32fe", dash: [1, 4] }];
+  const looksOf = (curves) => {
+    const keyOf = (curve) => `${curve.filter}\n${curve.pipeline}`;
+    const pipelines = [...new Set(curves.map((curve) => curve.pipeline))].sort();
+    const found = new Map();
+    let n = 0;
+    for (const curve of [...curves].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))) {
+      if (found.has(keyOf(curve))) continue;
+      const filter = curve.filter || "no filter";
+      const own = curve.pipeline === pipelines[0] ? { colour: colourOf(curve.filter), dash: dashOf[band(curve.filter)] } : secondLooks[n++ % secondLooks.length];
+      found.set(keyOf(curve), { ...own, text: pipelines.length > 1 ? `${filter}, ${curve.pipeline.replaceAll("_", " ")}` : filter });
+    }
+    return { look: (curve) => found.get(keyOf(curve)), entries: [...found.values()] };
+  };
+
   const contrast = (facts, box, size) => {
     const curves = facts.contrast_curves;
+    const { look, entries } = looksOf(curves);
     const grid = [...new Set([...curves.flatMap((curve) => curve.separation_arcsec), ...facts.contrast_median.map(([x]) => x)])].sort((a, b) => a - b);
     const column = (xs, ys) => {
       const at = new Map(xs.map((x, i) => [x, ys[i]]));
       return grid.map((x) => (at.has(x) ? at.get(x) : undefined));
     };
-    const line = (curve) => ({ stroke: colourOf(curve.filter), dash: dashOf[band(curve.filter)], width: 1.5, label: curve.name, spanGaps: true, points: { show: false } });
+    const line = (curve) => ({ stroke: look(curve).colour, dash: look(curve).dash, width: 1.5, label: curve.name, spanGaps: true, points: { show: false } });
     const series = [{}, ...curves.map(line)];
     const data = [grid, ...curves.map((curve) => column(curve.separation_arcsec, curve.contrast_mag))];
     if (facts.contrast_median.length) {
@@ -336,9 +353,8 @@
       data,
       box,
     );
-    const entries = [...new Set(curves.map((curve) => curve.filter))].map((filter) => ({ text: filter || "no filter", colour: colourOf(filter), dash: dashOf[band(filter)], mark: "dash" }));
-    if (inside.length) entries.push({ text: "companion", colour: style("--ink"), shape: "star" });
-    box.append(legend(entries));
+    const companion = inside.length ? [{ text: "companion", colour: style("--ink"), shape: "star" }] : [];
+    box.append(legend([...entries.map((entry) => ({ ...entry, mark: "dash" })), ...companion]));
     return plot;
   };
 

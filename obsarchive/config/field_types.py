@@ -20,6 +20,7 @@ from pydantic import (
     SecretStr,
     ValidationInfo,
 )
+from pydantic_core import PydanticCustomError
 
 from obsarchive.core.rules import compile_rule
 from obsarchive.errors import ConfigError, did_you_mean
@@ -52,8 +53,6 @@ def _read_secret(value: object, info: ValidationInfo) -> object:
 _VARIABLE = re.compile(r"[A-Z]{1,24}|[A-Z][A-Z0-9]{0,9}(_[A-Z0-9]{1,16}){1,6}|[A-Z][A-Z0-9]{0,7}")
 """Names of environment variables as people choose them; a secret has more digits, or small letters."""
 HIDDEN = "(not shown, as it may be the secret itself: this setting holds the NAME of a variable)"
-_SECRET_KEY = re.compile(r"token|password|passwd|secret|credential|envvar|_env$|^env$|^file$", re.IGNORECASE)
-_USER_IN_URL = re.compile(r"(?<=://)[^/\s]*@|(?<=[?&])[^\s'\"]*")
 
 
 def shown_variable(name: str) -> str:
@@ -109,6 +108,8 @@ def import_object(name: str, kind: str) -> Any:
         There is none, or its module cannot be imported.
     """
     path, _, attribute = name.rpartition(".")
+    if not path:
+        raise ValueError(f"no {kind} {name!r}: its module must stand before it, as in my_module.{name}")
     try:
         module = importlib.import_module(path)
     except Exception as err:  # whatever a module of an adopter does while it is imported
@@ -167,8 +168,33 @@ def none_as_nothing(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() in ("", "none") else value
 
 
+def matching(pattern: str, what: str) -> AfterValidator:
+    """Return a check of the form of a text.
+
+    Parameters
+    ----------
+    pattern : str
+        Regular expression of its beginning.
+    what : str
+        What people call such a text, with an example.
+
+    Returns
+    -------
+    AfterValidator
+        To be put into an `Annotated` text.
+    """
+    form = re.compile(pattern)
+
+    def checked(text: str) -> str:
+        if form.search(text) is None:
+            raise PydanticCustomError("form", "{what}", {"what": what})
+        return text
+
+    return AfterValidator(checked)
+
+
 AnyPath = Annotated[Path, AfterValidator(_absolute)]
-WebAddress = Annotated[str, Field(pattern=r"^https?://[^?#@;,'\"\s]+$")]
+WebAddress = Annotated[str, matching(r"^https?://[^?#@;,'\"\s]+\Z", "a web address such as https://example.org/path")]
 Secret = Annotated[SecretStr | None, BeforeValidator(_read_secret)]
 ClassName = Annotated[str, AfterValidator(_importable)]
 RuleText = Annotated[str, AfterValidator(_compiles)]
@@ -210,38 +236,20 @@ def renamed(default: Any, name: str, old_name: str, description: str | None = No
     return Field(default, validation_alias=AliasChoices(name, old_name), description=description)
 
 
-def format_validation_error(problem: Mapping[str, Any], place: Sequence[int | str], model: type[BaseModel]) -> str:
-    """Return what is wrong with a value, with the nearest known key for an unknown one.
+def nearest_key(place: Sequence[int | str], whole: type[BaseModel] | None) -> str:
+    """Return the end of a message about an unknown key: the known one that it resembles, or whose older name it is.
 
     Parameters
     ----------
-    problem : mapping
-        As pydantic reports it.
     place : sequence of int or str
-        Path of the value in the file.
-    model : type
-        Model of the whole file.
+        Path of the key in the file.
+    whole : type or None
+        Model of the whole file, if there is one.
 
     Returns
     -------
     str
-        Message for the user, without the path of the value.
     """
-    match problem["type"]:
-        case "missing":
-            return "this key is needed"
-        case "extra_forbidden":
-            return f"unknown key{_nearest(place, model)}"
-        case "value_error":
-            return str(problem["ctx"]["error"])
-        case _ if any(_SECRET_KEY.search(str(part)) for part in place):
-            return f"{problem['msg']}; what was found is not shown, as it may be a secret"
-        case _:
-            return f"{problem['msg']}; found {_USER_IN_URL.sub('…', repr(problem['input']))}"
-
-
-def _nearest(place: Sequence[int | str], whole: type[BaseModel]) -> str:
-    """Name the known key that an unknown one resembles most, or whose older name it is."""
     model: Any = whole
     for part in place[:-1]:
         model = _inner_model(model, part)

@@ -3,7 +3,7 @@
 import hashlib
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -16,6 +16,7 @@ from obsarchive.config.field_types import (
     Secret,
     Section,
     WebAddress,
+    matching,
     renamed,
 )
 from obsarchive.config.release_policy import ReleasePolicy
@@ -26,10 +27,13 @@ class SkyService(Section):
     """A service that cuts pictures out of a sky survey; asked only where it is configured."""
 
     survey: str = Field("DSS2 red", description="name of the survey, as shown")
-    url: str = Field(
-        description="address with {ra}, {dec} [deg], {size} [deg] and {pixels}",
-        pattern=r"^https?://[^{}/?#@\s]+/\S*$",
-    )
+    url: Annotated[
+        str,
+        matching(
+            r"^https?://[^{}/?#@\s]+/\S*\Z",
+            "an address such as https://example.org/cutout?ra={ra}&dec={dec}&size={size}&pixels={pixels}",
+        ),
+    ] = Field(description="address with {ra}, {dec} [deg], {size} [deg] and {pixels}")
     field_arcsec: PositiveFloat = Field(60.0, description="side of the picture [arcsec]")
     pixels: int = Field(400, ge=50, le=2000)
     timeout_s: PositiveFloat = 10.0
@@ -79,7 +83,8 @@ class Server(Section):
     @property
     def address(self) -> str:
         """Address of the portal as users type it, without a slash at its end."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
 
 class RawRoot(Section):
@@ -116,8 +121,10 @@ class Database(Section):
     """MongoDB: started by Archiver (embedded) or already running (external)."""
 
     mode: Literal["embedded", "external"] = "embedded"
-    db: str = Field("archiver", pattern=r"^[A-Za-z0-9_-]{1,38}$")
-    uri: str | None = Field(None, pattern=r"^mongodb(\+srv)?://")
+    db: Annotated[str, matching(r"^[A-Za-z0-9_-]{1,38}\Z", "a name of at most 38 letters, digits, - and _")] = (
+        "archiver"
+    )
+    uri: Annotated[str, matching(r"^mongodb(\+srv)?://", "an address such as mongodb://host:27017")] | None = None
     user: str | None = None
     password: Secret = None
     replicaset: str | None = None
@@ -285,7 +292,9 @@ class Mail(Section):
 
     host: str = "localhost"
     port: int = Field(25, ge=1, le=65535)
-    sender: str = Field("archiver@localhost", pattern=r"^\S+@\S+$")
+    sender: Annotated[str, matching(r"^\S+@\S+\Z", "an e-mail address such as archiver@example.org")] = (
+        "archiver@localhost"
+    )
     security: Literal["none", "starttls", "tls"] = "none"
     user: str | None = None
     password: Secret = None
@@ -298,7 +307,9 @@ class Recipient(Section):
     events: tuple[Literal["new data", "failed", "rejected", "not understood"], ...] = (
         *("new data", "failed", "not understood"),
     )
-    webhook: str | None = Field(None, pattern=r"^https?://[^/?#@\s]+\S*$", description="address that is sent JSON")
+    webhook: (
+        Annotated[str, matching(r"^https?://[^/?#@\s]+\S*\Z", "a web address such as https://example.org/hook")] | None
+    ) = Field(None, description="address that is sent JSON")
     secret: Secret = Field(None, description="signs what is sent to the webhook")
     email: tuple[str, ...] = Field((), description="addresses that messages are mailed to")
 

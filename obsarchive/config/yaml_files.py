@@ -2,21 +2,23 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from obsarchive.config.field_types import Lenient, format_validation_error, ignored_keys
+from obsarchive.config.field_types import Lenient, ignored_keys
+from obsarchive.config.wording import Place, explain
 from obsarchive.errors import MALFORMED, ConfigError
 
 log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
-Place = tuple[int | str, ...]
 
+MERGE = "tag:yaml.org,2002:merge"
+"""Of the key ``<<``, which may stand twice."""
 MOST_VALUES = 100_000
 """Largest number of values in a file."""
 _WITHOUT_BASE_60 = {
@@ -69,7 +71,11 @@ def load(path: Path, model: type[Model], replaced: Mapping[str, Any] | None = No
     try:
         return model.model_validate({**raw, **(replaced or {})}, context={"folder": path.parent})
     except ValidationError as err:
-        raise ConfigError("\n".join(_message(path, lines, model, problem) for problem in err.errors())) from err
+        found = (
+            f"{path}, line {_line_of(place, lines)}: {'.'.join(map(str, place))}: {message}"
+            for place, message in explain(err, {**raw, **(replaced or {})}, model)
+        )
+        raise ConfigError("\n".join(found)) from err
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -103,6 +109,12 @@ def _parsed(path: Path) -> tuple[Mapping[Any, Any], yaml.Node | None]:
         raise ConfigError(f"{path}: not YAML: it holds what cannot be read: {err}") from err
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    repeated = [
+        f"{path}, line {line}: {'.'.join(map(str, place))}: this key is given twice, first in line {first}: keep one"
+        for place, first, line in _repeated(node)
+    ]
+    if repeated:
+        raise ConfigError("\n".join(dict.fromkeys(repeated)))
     return raw, node
 
 
@@ -138,7 +150,22 @@ def _lines(node: yaml.Node | None, place: Place) -> dict[Place, int]:
     return found
 
 
-def _message(path: Path, lines: Mapping[Place, int], model: type[BaseModel], problem: Any) -> str:
-    place: Place = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
-    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
-    return f"{path}, line {line}: {'.'.join(map(str, place))}: {format_validation_error(problem, place, model)}"
+def _repeated(node: yaml.Node | None, place: Place = ()) -> Iterator[tuple[Place, int, int]]:
+    """Yield the places of keys that are given twice in one group, with their first and their next line."""
+    if isinstance(node, yaml.MappingNode):
+        known: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            here, line = (*place, str(key.value)), key.start_mark.line + 1
+            first = known.setdefault((key.tag, str(key.value)), line)
+            if first != line and key.tag != MERGE:
+                yield here, first, line
+            yield from _repeated(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield from _repeated(value, (*place, number))
+
+
+def _line_of(place: Place, lines: Mapping[Place, int]) -> int:
+    """Return the line of a value, or of what it lacks in."""
+    known = tuple(part if isinstance(part, int) else str(part) for part in place)
+    return next((lines[known[:n]] for n in range(len(known), -1, -1) if known[:n] in lines), 1)

@@ -245,7 +245,9 @@ def lookup(document: Mapping[str, Any], dotted: str) -> Any:
 def _parse(text: str, kind_of: Callable[[str], type | None]) -> _Form:
     try:
         return _form(ast.parse(text.strip(), mode="eval").body, kind_of)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, ConfigError) as err:
+    except SyntaxError as err:
+        raise ConfigError(f"rule {text!r}: cannot be read at letter {err.offset}: {err.msg}") from err
+    except (ValueError, RecursionError, MemoryError, ConfigError) as err:
         raise ConfigError(f"rule {text!r}: {err}") from err
 
 

@@ -26,7 +26,7 @@ from obsarchive.core.progress import at_intervals
 from obsarchive.core.step_state import State, after
 from obsarchive.errors import ArchiveError, OtherVersion, ServiceUnavailable, WorkerLost
 from obsarchive.execution.forking import allow_children, start_forkserver
-from obsarchive.execution.quiet_dask import be_quiet, slow_down_scheduler, slow_down_worker
+from obsarchive.execution.quiet_dask import be_quiet, is_news, join_log, slow_down_scheduler, slow_down_worker
 from obsarchive.execution.step_process import PR_SET_PDEATHSIG, TaskResult, call_apart, name_process, run_step
 from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io.permit import take
@@ -110,7 +110,7 @@ class Cluster:
             }
         )
         be_quiet()
-        _silence()
+        join_log()
         chosen = self.parallel.scheduler
         name = chosen.cls if isinstance(chosen, ClusterClass) else chosen or "of this host"
         try:
@@ -120,7 +120,7 @@ class Cluster:
         except (OSError, TimeoutError, ValueError, RuntimeError) as err:
             raise ServiceUnavailable(f"the Dask cluster {name} did not start: {err}") from err
         self._client.subscribe_topic(TOPIC, self._hear)
-        _silence()
+        join_log()
 
     def _make_cluster(self) -> Any:
         scheduler = self.parallel.scheduler
@@ -299,13 +299,6 @@ class Cluster:
         self.events.put(Progress(**event[1]))
 
 
-def _silence() -> None:
-    """Keep messages of Dask below errors out of the log; its loggers are set up when it is imported."""
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("distributed").handlers.clear()
-
-
 def _value_of(future: Future[Any]) -> Any:
     if future.cancelled():
         return WorkerLost("the task was cancelled: the scheduler was lost or closed")
@@ -362,13 +355,9 @@ def dask_setup(worker: Any) -> None:
     name_process("archive-worker")
     allow_children()
     slow_down_worker(worker)
-    logging.getLogger("distributed.worker").addFilter(_is_news)
+    for handler in logging.getLogger("distributed").handlers:
+        handler.addFilter(is_news)
     log.debug("worker %s is ready", worker.name)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a message of a worker says more than that its scheduler is closed, as at every end."""
-    return "during heartbeat" not in str(record.msg)
 
 
 def result_of(event: TaskFinished) -> TaskResult:

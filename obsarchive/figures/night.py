@@ -1,11 +1,12 @@
 """Plots of a night: seeing, Strehl ratios, contrast curves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from obsarchive.figures.plot_style import FAINT_INK, INK, empty_plots, encoded, filter_colour
+from obsarchive.figures.plot_style import FAINT_INK, INK, curve_styles, empty_plots, encoded, filter_colour
 from obsarchive.figures.previews import Labels
 from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.psf.seeing import StarWidth
@@ -14,8 +15,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Point = Mapping[str, Any]
-Curve = tuple[str, FloatArray, FloatArray]
-"""Filter, separation [arcsec] and contrast [mag]."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A contrast curve.
+
+    Parameters
+    ----------
+    filter, pipeline : str
+        Where it comes from.
+    separation_arcsec, contrast_mag : ndarray (n,)
+        Separation from the star [arcsec] and contrast at five sigma [mag].
+    """
+
+    filter: str
+    pipeline: str
+    separation_arcsec: FloatArray
+    contrast_mag: FloatArray
 
 
 def _filters(axes: "Axes", items: Sequence[Point], x: str, y: str, error: str = "") -> None:
@@ -161,7 +178,7 @@ def contrast_of_night(curves: Sequence[Curve], title: str) -> bytes:
 
     Parameters
     ----------
-    curves : sequence of (filter, separation [arcsec], contrast [mag])
+    curves : sequence of Curve
         Of each observation.
     title : str
         Heading.
@@ -172,11 +189,15 @@ def contrast_of_night(curves: Sequence[Curve], title: str) -> bytes:
         PNG, 1200 x 825.
     """
     figure, (axes,) = empty_plots((8, 5.5), Labels(target=title))
+    styles = curve_styles((curve.filter, curve.pipeline) for curve in curves)
+    is_mixed = len({curve.pipeline for curve in curves}) > 1
     named: set[str] = set()
-    for name, separation, magnitude in curves:
+    for curve in curves:
+        name = f"{curve.filter}, {curve.pipeline.replace('_', ' ')}" if is_mixed else curve.filter
+        style = styles[curve.filter, curve.pipeline]
         label = name if name not in named else None
         named.add(name)
-        axes.plot(separation, magnitude, color=filter_colour(name), lw=0.9, alpha=0.6, label=label)
+        axes.plot(curve.separation_arcsec, curve.contrast_mag, lw=1.1, alpha=0.7, label=label, **style)
     grid, middle = median_curve(curves)
     axes.plot(grid, middle, color=INK, lw=2.6, label=f"median of {len(curves)}")
     axes.invert_yaxis()
@@ -187,9 +208,11 @@ def contrast_of_night(curves: Sequence[Curve], title: str) -> bytes:
 
 def median_curve(curves: Sequence[Curve]) -> tuple[Float64Array, Float64Array]:
     """Return the median of contrast curves, where at least half of them reach: separation [arcsec], contrast [mag]."""
-    first = min(float(separation.min()) for _, separation, _ in curves)
-    last = max(float(separation.max()) for _, separation, _ in curves)
+    first = min(float(curve.separation_arcsec.min()) for curve in curves)
+    last = max(float(curve.separation_arcsec.max()) for curve in curves)
     grid = np.linspace(first, last, 80)
-    values = np.array([np.interp(grid, s, m, left=np.nan, right=np.nan) for _, s, m in curves])
+    values = np.array(
+        [np.interp(grid, curve.separation_arcsec, curve.contrast_mag, left=np.nan, right=np.nan) for curve in curves]
+    )
     enough = np.isfinite(values).sum(axis=0) * 2 >= len(curves)
     return grid[enough], np.nanmedian(values[:, enough], axis=0)

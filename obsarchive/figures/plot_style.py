@@ -3,10 +3,10 @@
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,13 +23,48 @@ FILTER_COLOURS = {"g": "#10a37f", "r": "#a8192c", "i": "#b97f1e", "z": "#2b2f36"
 
 :func:`filter_colour` accepts other names of the filters.
 """
+SECOND_COLOURS = ("#cb7d51", "#8c32fe")
+"""Colours of a filter's curves by another pipeline; all eyes tell them apart, and from those of the filters."""
+DASHES = {"g": (9, 4), "r": (2, 3), "i": (9, 3, 2, 3), "z": (5, 3), "c": (14, 4)}
+"""Lengths of the dashes and gaps of a filter's curves [points]; of the others the curves have no gaps."""
+SECOND_DASHES = ((7, 6), (1, 4))
 INK, FAINT_INK, WARNING_INK = "#22262c", "#bcc3ca", "#b3261e"
 
 
 def filter_colour(name: str) -> str:
     """Return the colour of a filter under any usual name (``Si``, ``sdss_i``, ``i'``, ``ip``); grey if unknown."""
+    return FILTER_COLOURS.get(_band(name), FILTER_COLOURS["c"])
+
+
+def _band(name: str) -> str:
     sloan = re.fullmatch(r"(?:sdss)?[ _]?s?([griz])['p]?", name.lower())
-    return FILTER_COLOURS.get(sloan[1] if sloan else name.lower(), FILTER_COLOURS["c"])
+    return sloan[1] if sloan else name.lower()
+
+
+def curve_styles(curves: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return how curves are drawn, so that neither filters nor pipelines are told apart by colour alone.
+
+    Parameters
+    ----------
+    curves : iterable of (str, str)
+        Filter and pipeline of each.
+
+    Returns
+    -------
+    dict
+        Arguments of a line of matplotlib, by filter and pipeline: of the first pipeline in the alphabet the colour
+        and the dashes of the filter.
+    """
+    known = sorted(set(curves))
+    first = min((pipeline for _, pipeline in known), default="")
+    seconds = [key for key in known if key[1] != first]
+    styles = {key: (filter_colour(key[0]), DASHES.get(_band(key[0]))) for key in known}
+    for number, key in enumerate(seconds):
+        n = len(SECOND_COLOURS)
+        styles[key] = SECOND_COLOURS[number % n], SECOND_DASHES[number % n]
+    return {
+        key: {"color": colour, "linestyle": (0, dashes) if dashes else "-"} for key, (colour, dashes) in styles.items()
+    }
 
 
 def strehl_profile(

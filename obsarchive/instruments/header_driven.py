@@ -10,6 +10,7 @@ from typing import Any, Literal
 from astropy import units as u
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from obsarchive.config.wording import explain
 from obsarchive.errors import ArchiveError, BadRawData, did_you_mean
 from obsarchive.instruments.base import (
     SUFFIXES,
@@ -120,7 +121,7 @@ class HeaderDriven:
         try:
             self.keywords = TypeAdapter(Keywords).validate_python(dict(settings or {}))
         except ValidationError as err:
-            raise ValueError(_explained(err)) from err
+            raise ValueError(_explained(err, settings)) from err
         self._folders: dict[Path, _Folder] = {}
         self._digests: dict[Path, tuple[tuple[int, int], str]] = {}
 
@@ -325,11 +326,12 @@ def _is_beside(path: Path) -> bool:
     return base is not None and any(path.with_name(f"{base}{suffix}").exists() for suffix in SUFFIXES)
 
 
-def _explained(err: ValidationError) -> str:
+def _explained(err: ValidationError, settings: object) -> str:
     first = err.errors()[0]
     key = str(first["loc"][0])
     if first["type"] != "unexpected_keyword_argument":
-        return f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        place, message = next(explain(err, settings))
+        return f"setting {'.'.join(map(str, place))}: {message}"
     known = [keyword.name for keyword in fields(Keywords)]
     return f"setting {key}: unknown key{did_you_mean(key, known, cutoff=0.5)}"
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from obsarchive.config.wording import explain
 from obsarchive.core.archive_paths import Layout
 from obsarchive.errors import ConfigError, did_you_mean
 
@@ -198,6 +199,5 @@ def _validated(kind: type, values: Mapping[str, Any], where: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as err:
-        first = err.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where}.{key}: {first['msg']}; found {first['input']!r}") from err
+        lines = (f"{'.'.join(map(str, (where, *place)))}: {message}" for place, message in explain(err, dict(values)))
+        raise ConfigError("\n".join(lines)) from err

@@ -24,7 +24,8 @@ RARE = 1000
 BATCH = 500
 """Documents of an export whose names of observations are looked up at once."""
 
-_NOT_LISTED = {"fits_header": 0, "raw_data": 0, paths.GEOJSON: 0}
+_OF_RAW_FILES = {paths.RAW_DATA: 0, paths.RAW_LOCATION: 0, paths.RAW_SIGNATURE: 0, paths.RAW_CHANGED: 0}
+_NOT_LISTED = {"fits_header": 0, paths.GEOJSON: 0, **_OF_RAW_FILES}
 """Parts of an observation that a list never shows."""
 
 
@@ -224,7 +225,7 @@ class Browse:
         """
         criteria = self._planned(criteria)
         query = visible_where(user, criteria.query(), criteria.is_selective)
-        omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key != "raw_data"}
+        omitted = {key: 0 for key in _NOT_LISTED if not with_raw or key not in _OF_RAW_FILES}
         cursor = self.observations.find(query, omitted).sort(order.keys).limit(limit)
         found = iter(cursor if time_ms is None else cursor.max_time_ms(time_ms))
         while documents := list(islice(found, BATCH)):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo.collection import Collection
 
-from obsarchive.core.document_paths import PipelinePaths
+from obsarchive.core.document_paths import RAW_MISSING, PipelinePaths
 from obsarchive.core.documents import Night, Observation, StepRecord
 from obsarchive.core.step_state import State
 from obsarchive.store.portal_queries import Browse
@@ -66,6 +66,8 @@ class Problems:
         query = {"$and": [visible_to(user), _any_of(paths, since)]}
         for document in self.browse.without_others(user, list(_found(self.observations, query, paths))):
             found = Observation(document)
+            if found.raw_missing and not any(found.pipeline(p).step(s).state is State.DONE for p, s in paths):
+                continue  # nothing was made of files that are gone: nobody can mend that
             name = str(document.get("name") or found.id)
             yield from _problems(found, name, found.night, paths, since)
 
@@ -97,7 +99,7 @@ def _any_of(paths: Mapping[StepPath, PipelinePaths], since: datetime) -> Documen
 def _found(
     collection: Collection[Document], query: Mapping[str, Any], paths: Mapping[StepPath, PipelinePaths]
 ) -> list[Document]:
-    fields = {"name": 1, "night": 1, "date_utc": 1}
+    fields = {"name": 1, "night": 1, "date_utc": 1, RAW_MISSING: 1}
     for (_, step), at in paths.items():
         fields |= {at.step(step, key): 1 for key in ("state", "message", "finished", "retries", "lacks")}
     found = collection.find(query, fields).limit(MOST_SUBJECTS).max_time_ms(TIME_LIMIT_MS)

@@ -8,14 +8,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 from astropy.table import Table
 from pydantic import AliasChoices, Field, PositiveFloat, SecretStr
 
 from obsarchive.config import yaml_files
-from obsarchive.config.field_types import Lenient, shown_variable
+from obsarchive.config.field_types import Lenient, matching, shown_variable
 from obsarchive.errors import ArchiveError, ConfigError
 from obsarchive.remote.http import HttpClient
 from obsarchive.science.photometry.aperture import Flag
@@ -35,7 +35,9 @@ class TomError(ArchiveError):
 class TomConfig(Lenient):
     """The file ``tom_config.yaml``: where the TOM is and who asks; secrets belong into the environment."""
 
-    url: str = Field(validation_alias=AliasChoices("url", "tom_url"), pattern=r"^https?://[^\s?#]+$")
+    url: Annotated[str, matching(r"^https?://[^\s?#]+\Z", "a web address such as https://tom.example.org")] = Field(
+        validation_alias=AliasChoices("url", "tom_url")
+    )
     tom_user_id: str = ""
     tom_password: SecretStr | None = Field(None, description="better: the name of a variable in tom_password_envvar")
     tom_password_envvar: str | None = Field(

@@ -1,8 +1,11 @@
 """``config.json``: what a wrong one is told, what a right one means."""
 
 import copy
+import itertools
 import json
+import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,7 +67,9 @@ def test_an_instrument_that_does_not_exist_is_one_error(tmp_path):
 
 
 def test_an_empty_list_of_raw_folders_is_still_an_error(tmp_path):
-    assert "paths.raw: Tuple should have at least 1 item" in complaint(tmp_path, changed("paths.raw", []))
+    assert "paths.raw: a list of at least 1 entry is expected; found an empty list" in complaint(
+        tmp_path, changed("paths.raw", [])
+    )
 
 
 # ------------------------------------------------------------------------------------- files
@@ -155,12 +160,34 @@ def test_a_misspelt_key_is_named_with_its_nearest(tmp_path, path, nearest):
     ("path", "value", "words"),
     [
         ("paths.raw", [], "paths.raw: "),
-        ("parallel.n_workers", "many", "parallel.n_workers: Input should be a valid integer"),
-        ("parallel.n_workers", 0, "found 0"),
-        ("daemon.archiving_start_date", "2015/02/30", "daemon.archiving_start_date: "),
+        ("parallel.n_workers", "many", "parallel.n_workers: a whole number is expected; found 'many'"),
+        ("parallel.n_workers", 0, "parallel.n_workers: a number greater than 0 is expected; found 0"),
+        ("parallel.n_workers", 2.5, "parallel.n_workers: a whole number without a fraction is expected; found 2.5"),
+        ("parallel", 5, "parallel: a group of keys and values is expected; found 5"),
+        ("parallel.scheduler", 5, "parallel.scheduler: a text or a group of keys and values is expected; found 5"),
+        ("parallel.scheduler", {"class": "nowhere.Cluster"}, "parallel.scheduler.class: no class 'nowhere.Cluster'"),
+        ("parallel.scheduler", {"settings": {}}, "parallel.scheduler.class: this key is needed"),
+        ("paths.raw", "raw", "paths.raw: a list is expected; found 'raw'"),
+        ("pipelines", {}, "pipelines: a list is expected; found an empty group"),
+        ("server.name", None, "server.name: a text is expected; found null"),
+        ("server.require_totp", "often", "server.require_totp: true or false is expected; found 'often'"),
+        ("server.port", [1, 2], "server.port: a whole number is expected; found a list of 2 entries"),
+        ("server.vizier", "vizier.example.org", "server.vizier: a web address such as https://example.org/path is"),
+        ("daemon.min_free_gb", -1, "daemon.min_free_gb: a number not less than 0 is expected; found -1"),
+        ("daemon.logging_level", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR' is expected; found 'LOUD'"),
+        ("telescope.P60.detector_px", [1024], "telescope.P60.detector_px.1: this entry of the list is needed"),
+        ("telescope.P60.detector_px", [1, 2, 3], "detector_px: a list of at most 2 entries is expected; found a list"),
+        ("alerts.recipients", [{"programs": 5, "email": ["a@b"]}], "0.programs: a list or 'all' is expected; found 5"),
+        ("alerts.recipients", [{"programs": ["3", 4], "email": ["a@b"]}], "0.programs.1: a text is expected; found 4"),
+        ("database.uri", "host:27017", "database.uri: an address such as mongodb://host:27017 is expected; found"),
+        (
+            "daemon.archiving_start_date",
+            "2015/02/30",
+            "daemon.archiving_start_date: a day such as 2026-03-14 is expected; found '2015-02-30'",
+        ),
         ("misc.nap", {"start": "23:30"}, "misc.nap.stop: this key is needed"),
         ("misc.nap", {"start": "23:30Z", "stop": "04:00"}, "misc.nap.start: "),
-        ("database.db", "a b", "database.db: "),
+        ("database.db", "a b", "database.db: a name of at most 38 letters, digits, - and _ is expected; found 'a b'"),
         ("database.mode", "external", 'database: mode "external" needs a uri'),
         ("telescope.P60.secondary_m", 2.0, "telescope.P60: secondary_m must be smaller than primary_m"),
         ("telescope.P60.vane_m", 0.5, "telescope.P60: vane_m must be smaller than a quarter of primary_m"),
@@ -170,9 +197,14 @@ def test_a_misspelt_key_is_named_with_its_nearest(tmp_path, path, nearest):
             "pipelines.0.class: no class 'tests.sample_pipelines.Nothing'",
         ),
         ("pipelines.0.class", "nowhere.Nothing", "No module named 'nowhere'"),
-        ("pipelines.0.class", "Nothing", "no class 'Nothing'"),
+        (
+            "pipelines.0.class",
+            "Nothing",
+            "no class 'Nothing': its module must stand before it, as in my_m",
+        ),
         ("pipelines.0.class", "obsarchive.config.loading.load", "is not a class"),
         ("pipelines.0.when", "filter < 3", "pipelines.0.when: rule 'filter < 3'"),
+        ("pipelines.0.when", "filter == ", "pipelines.0.when: rule 'filter == ': cannot be read at letter "),
         ("pipelines.0.when", "science_program.program_id == 4", "text (quote it), 4 is not"),
     ],
 )
@@ -241,6 +273,98 @@ def test_the_shipped_file_explains_every_section():
     sections = json.loads(SHIPPED.read_text())
     assert set(sections) <= set(Config.model_fields) | {"help"}
     assert all("help" in section for section in sections.values() if isinstance(section, dict))
+
+
+JARGON = re.compile(
+    r"[Ii]nput should|[Tt]uple|[Dd]ictionary|[Mm]odel\b|[Ii]nstance|[Vv]alidation|[Uu]nable to|pars[ei]|[Pp]attern|"
+    r"pydantic|[Ii]terable|\bint\b|\bstr\b|float|\bNone\b|\bTrue\b|function-|[Ll]iteral|Field required|\[.*\]|"
+    r"should (be|have|match)"
+)
+"""Words of those who wrote the program, not of those who wrote the file."""
+WRONG: tuple[Any, ...] = (None, True, 5, -1.5, 1e300, "x", "2026-02-30", [], [5, "x", None], {}, {"odd": 1})
+
+
+def places_in(schema: dict[str, Any], whole: dict[str, Any], place: str = "") -> Iterator[str]:
+    """Every key that the models know, also within lists and groups of any names."""
+    if "$ref" in schema:
+        yield from places_in(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole, place)
+    for kind in schema.get("anyOf", ()):
+        yield from places_in(kind, whole, place)
+    for key, inner in schema.get("properties", {}).items():
+        yield f"{place}{key}"
+        yield from places_in(inner, whole, f"{place}{key}.")
+    for inner, key in ((schema.get("additionalProperties"), "P60"), (schema.get("items"), "0")):
+        if isinstance(inner, dict):
+            yield f"{place}{key}"
+            yield from places_in(inner, whole, f"{place}{key}.")
+
+
+def test_whatever_is_wrong_is_told_in_plain_english(tmp_path):
+    """Every kind of value in every place: what is refused is refused in words that a person may have written."""
+    schema = Config.model_json_schema(by_alias=True)
+    places = dict.fromkeys(place for place in places_in(schema, schema) if not place.startswith("source"))
+    assert len(places) > 100
+    told = set()
+    for place, value in itertools.product(places, WRONG):
+        config = changed_within(place, value)
+        try:
+            read(tmp_path, config)
+        except ConfigError as err:
+            for line in str(err).splitlines():
+                where, _, message = line.removeprefix(f"{tmp_path}/config.json: ").partition(": ")
+                if not message.startswith("rule "):  # whose reader has words of its own
+                    assert not JARGON.search(message.split("; found")[0]), line
+                assert message, line
+                told.add(where)
+    assert len(told) > 80
+
+
+def changed_within(path: str, value: Any) -> dict[str, Any]:
+    """The small configuration with a value at a place that it may not have yet."""
+    config: Any = copy.deepcopy(SMALL)
+    place, keys = config, path.split(".")
+    for key, following in itertools.pairwise(keys):
+        at: Any = int(key) if key.isdigit() else key
+        made: Any = [] if following.isdigit() else {}
+        if isinstance(place, list):
+            if at >= len(place):
+                place.append(made)
+            elif not isinstance(place[at], dict | list):
+                place[at] = made
+        elif not isinstance(place.get(at), dict | list):
+            place[at] = made
+        place = place[at]
+    last = keys[-1]
+    if isinstance(place, list):
+        place[:] = [value, *place[1:]]
+    else:
+        place[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"paths": {}, "paths": {"raw": []}}', ["paths: this key is given 2 times in one object: keep one"]),
+        (
+            '{"parallel": {"n_workers": 1, "n_workers": 2, "n_workers": 2}, "server": {"port": 1, "port": 1}}',
+            ["parallel.n_workers: this key is given 3 times", "server.port: this key is given 2 times"],
+        ),
+        ('{"pipelines": [{}, {"when": "a", "when": "b"}]}', ["pipelines.1.when: this key is given 2 times"]),
+        ('{"seeing": {}, "SEEING": {}, "\\u0073eeing": {}}', ["seeing: this key is given 2 times"]),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(tmp_path, text, words):
+    """JSON would take the last of them without a word."""
+    lines = complaint(tmp_path, text).splitlines()
+    assert len(lines) == len(words)
+    for line, part in zip(lines, words, strict=True):
+        assert part in line
+
+
+def test_comments_may_stand_twice(tmp_path):
+    text = json.dumps(SMALL)
+    assert read(tmp_path, text.replace("{", '{"help": "one", "help": ["two", {"a": 1}], ', 1)) == read(tmp_path, text)
 
 
 # ------------------------------------------------------------------------------------- secrets

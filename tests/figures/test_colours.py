@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from obsarchive.figures.plot_style import FILTER_COLOURS
+from obsarchive.figures import night
+from obsarchive.figures.night import Curve
+from obsarchive.figures.plot_style import FILTER_COLOURS, SECOND_COLOURS, SECOND_DASHES, curve_styles
 from obsarchive.web.surveys.thumbnails import COLOURS
 
 SCRIPT = Path(__file__).parents[2] / "static" / "plots.js"
@@ -43,3 +45,44 @@ def test_filters_of_surveys_are_told_apart_by_all_eyes(palette: dict[str, str], 
     assert {"g", "r", "i"} <= seen.keys()
     for one, other in combinations(seen, 2):
         assert np.linalg.norm(seen[one] - seen[other]) > LEAST, (one, other)
+
+
+@pytest.mark.parametrize("eyes", SEEN)
+@pytest.mark.parametrize("palette", [FILTER_COLOURS, IN_SCRIPT])
+def test_curves_of_other_pipelines_are_told_apart_by_all_eyes(palette: dict[str, str], eyes: str) -> None:
+    colours = [*palette.values(), *SECOND_COLOURS]
+    seen = [lab(SEEN[eyes] @ linear(colour)) for colour in colours]
+    for second in (-2, -1):
+        apart = [np.linalg.norm(seen[second] - other) for other in seen[: len(palette)]]
+        assert min(apart) > LEAST, colours[int(np.argmin(apart))]
+    assert np.linalg.norm(seen[-1] - seen[-2]) > LEAST
+
+
+def test_every_curve_of_a_plot_has_a_colour_and_a_line_of_its_own() -> None:
+    curves = [(name, pipeline) for name in ("lp600", "Sr") for pipeline in ("faint_star", "bright_star")]
+    styles = curve_styles(curves)
+    assert len({style["color"] for style in styles.values()}) == 4
+    assert len({str(style["linestyle"]) for style in styles.values()}) == 4
+    assert styles["Sr", "bright_star"]["color"] == FILTER_COLOURS["r"], "the first one looks as its filter"
+    assert curve_styles([("Sr", "faint_star")])["Sr", "faint_star"]["color"] == FILTER_COLOURS["r"]
+    in_script = re.findall(r'{ colour: "(#\w+)", dash: \[(.*?)\] }', SCRIPT.read_text())
+    assert [colour for colour, _ in in_script] == list(SECOND_COLOURS)
+    assert [tuple(map(int, dash.split(","))) for _, dash in in_script] == list(SECOND_DASHES)
+
+
+def test_the_plot_of_a_night_names_its_pipelines(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(night, "encoded", lambda figure: drawn.append(figure) or b"")
+    separations = np.linspace(0.2, 1.5, 10)
+    curves = [Curve("lp600", name, separations, separations) for name in ("bright_star", "faint_star", "bright_star")]
+    night.contrast_of_night(curves, "Contrast curves of 20260314")
+    lines = drawn[0].axes[0].get_lines()
+    assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()] == [
+        "lp600, bright star",
+        "lp600, faint star",
+        "median of 3",
+    ]
+    looks = {(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines[:3]}
+    assert len(looks) == 2
+    night.contrast_of_night(curves[:1], "Contrast curves of 20260314")
+    assert drawn[1].axes[0].get_legend().get_texts()[0].get_text() == "lp600", "one pipeline needs no name"

@@ -87,7 +87,7 @@ def test_defaults_that_decide_on_the_use_of_a_file_are_known(tmp_path: Path, key
     [
         ({"filters": "FILT"}, "setting filters: unknown key; did you mean 'filter'?"),
         ({"xyzzy": "FILT"}, "setting xyzzy: unknown key"),
-        ({"darks": "none"}, "setting darks: Input should be 'bias' or 'exposure'"),
+        ({"darks": "none"}, "setting darks: 'bias' or 'exposure' is expected; found 'none'"),
     ],
 )
 def test_a_wrong_setting_is_explained(settings: dict[str, str], words: str) -> None:

@@ -102,9 +102,9 @@ def test_settings_have_defaults_and_types():
     ("settings", "steps", "words"),
     [
         ({"txt": "x"}, {}, "toy.settings.txt: unknown key; did you mean 'text'?"),
-        ({"text": 3}, {}, "toy.settings.text: Input should be a valid string; found 3"),
+        ({"text": 3}, {}, "toy.settings.text: a text is expected; found 3"),
         ({}, {"copy": {"copys": 2}}, "toy.steps.copy.copys: unknown key; did you mean 'copies'?"),
-        ({}, {"copy": {"copies": None}}, "toy.steps.copy.copies: Input should be a valid integer; found None"),
+        ({}, {"copy": {"copies": None}}, "toy.steps.copy.copies: a whole number is expected; found null"),
         ({}, {"write": {"copies": 2}}, "toy.steps.write.copies: unknown key"),
         ({}, {"copi": {}}, "toy.steps.copi: no such step; there are write, copy, look"),
     ],
@@ -124,7 +124,7 @@ def test_a_needed_setting():
         name = "strict"
         Settings = Needed
 
-    with pytest.raises(ConfigError, match=r"strict\.settings\.catalogue: Field required"):
+    with pytest.raises(ConfigError, match=r"strict\.settings\.catalogue: this key is needed"):
         Strict()
 
 

@@ -126,3 +126,24 @@ def test_an_open_page_does_not_keep_a_session_alive(app, archive, as_user) -> No
     assert [entry["last_seen"] for entry in app.store.sessions.collection.find()] == [then]
     ana.get("/account")
     assert [entry["last_seen"] for entry in app.store.sessions.collection.find()] != [then]
+
+
+def test_nothing_is_wrong_with_files_that_are_gone(app, archive, as_user) -> None:
+    """A damaged file was rejected and then removed: its observation says so, and asks nobody for anything."""
+    ana, reason = as_user("ana"), "no star brighter than 5 sigma"
+    pages = ("/jobs/now", f"/night/{NIGHT}", f"/night/{NIGHT}/summary", f"/observation/{archive.failed}")
+    for page in pages:
+        assert reason in ana.get(page).text, page
+    for name in (archive.failed, archive.own):
+        app.store.observations.set_fields(name, {"raw_data.missing": True})
+    for page in pages[:3]:
+        assert reason not in ana.get(page).text, page
+    assert ana.get(f"/night/{NIGHT}").text.count(">raw files gone<") == 2, "as picture and as state of its card"
+    page = ana.get(f"/observation/{archive.failed}").text
+    assert "No picture: raw files gone." in page
+    assert "The raw files are gone from disk, and nothing was made of them." in page
+    page = ana.get(f"/observation/{archive.own}").text
+    assert "The raw files are gone from disk; the products stay." in page
+    assert "raw files gone" not in page
+    app.store.observations.set_fields(archive.failed, {"raw_data.missing": False})
+    assert reason in ana.get("/jobs/now").text, "as before, when they are back"

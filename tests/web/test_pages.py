@@ -91,7 +91,7 @@ def test_hostile_text_stays_text(archive, as_user) -> None:
         ("q=p3 lp600", ["HD_140283", "GJ_436", HOSTILE]),
         ("sort=name", [HOSTILE, "GJ_436", "HD_140283"]),
         ("sort=strehl&order=desc", ["HD_140283", "GJ_436", HOSTILE]),
-        ("sort=__class__", ["HD_140283", "GJ_436", HOSTILE]),
+        ("sort=time&order=asc", ["HD_140283", "GJ_436", HOSTILE]),
         ("q=hd&q=gj", ["HD_140283"]),
     ],
 )

@@ -16,9 +16,12 @@ import httpx
 import psutil
 import pytest
 
+from obsarchive.cli.portal import address
 from obsarchive.config.loading import load
+from obsarchive.config.model import Server as ServerSettings
 from obsarchive.database.connect import open_store
 from obsarchive.database.embedded_mongod import Server
+from obsarchive.store import Store
 from tests.daemon.conftest import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +90,41 @@ def test_a_portal_without_a_daemon_survives_its_database(tmp_path: Path) -> None
         server.wait(timeout=60)
     with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
         assert not psutil.Process(int(lock.read_text())).is_running()
+
+
+def test_the_development_server_says_where_it_is(
+    store: Store, mongo_server: Server, database_name: str, tmp_path: Path
+) -> None:
+    """Also on a port that the system chooses, and where there is nothing else to say as an administrator exists."""
+    config = _config_file(tmp_path, 0, mode="external", uri=mongo_server.uri, db=database_name)
+    store.users.save("admin", {"password": "x", "programs": "all"})
+    server = subprocess.Popen([sys.executable, SCRIPT, config], stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        line = next(line for line in server.stderr if "portal is at" in line)
+        found = re.fullmatch(r"the portal is at (http://127\.0\.0\.1:\d+) \(Ctrl-C stops it\)\n", line)
+        assert found, line
+        assert httpx.get(f"{found[1]}/login", timeout=60).status_code == 200
+        server.terminate()
+        assert "Traceback" not in server.communicate(timeout=60)[1]
+        assert server.returncode == 0
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "http://127.0.0.1:8123"),
+        ({"host": "0.0.0.0"}, "http://127.0.0.1:8123, and by the names of this machine"),  # noqa: S104
+        ({"host": "::"}, "http://[::1]:8123, and by the names of this machine"),
+        ({"host": "dome.example.org"}, "http://dome.example.org:8123"),
+        ({"host": "0.0.0.0", "public_url": "https://archive.example.org/"}, "https://archive.example.org"),  # noqa: S104
+    ],
+)
+def test_the_address_that_a_browser_can_open(given: dict[str, str], said: str) -> None:
+    assert address(ServerSettings(**given), 8123) == said
 
 
 @pytest.mark.parametrize("in_background", [False, True])

@@ -1,6 +1,8 @@
 """Pages of targets: three nights of one star by three names, with a companion that moves."""
 
 import io
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,10 @@ from visitors import Visitor
 
 from obsarchive.instruments.base import coordinates
 from obsarchive.io.fits_products import Provenance, tan_wcs, write_fits
+from obsarchive.web.models import filter_marks
+from obsarchive.web.models.trend_plots import OUTLINES
 
+STATIC = Path(__file__).parents[2] / "static"
 PLACE = (169.6, 31.52)
 SCALE, FWHM_ARCSEC = 0.0174, 0.12
 EPOCHS = (
@@ -157,6 +162,70 @@ def test_pictures_are_asked_for_once(star, as_user) -> None:
     assert admin.get(f"{address}?half=4", headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
     assert admin.get(f"{address}?half=1e9").status_code == 400
     assert admin.get(f"{address}?half=nan").status_code == 400
+
+
+def test_points_have_the_marks_of_their_filters(app, star, as_user) -> None:
+    """Also those of companions, and where every point is of the same filter."""
+    for name, band in zip(star.ids, ("Si", "Sr", "H"), strict=True):
+        app.store.observations.set_fields(name, {"filter": band})
+    admin = as_user("admin")
+    page = admin.get("/target/HIP_55203").text
+    plots = page.split('<svg class="trend"')[1:]
+    assert len(plots) == 5
+    for plot in plots:
+        marks = re.findall(
+            r'<a href="[^"]*" class="([\w-]+)"[^>]*>.*?<path class="dot" d="M[\d.,]+ ([^"]*)"', plot, re.DOTALL
+        )
+        wanted = [("filter-i", "square"), ("filter-r", "triangle"), ("filter-other-0", "circle")]
+        assert marks == [(style, OUTLINES[shape]) for style, shape in wanted]
+        assert re.findall(r'<span class="([\w-]+)"><svg class="key".*?</svg> (\w+)</span>', plot, re.DOTALL) == [
+            ("filter-i", "Si"),
+            ("filter-r", "Sr"),
+            ("filter-other-0", "H"),
+        ]
+    for name in star.ids:
+        app.store.observations.set_fields(name, {"filter": "Sz"})
+    page = admin.get("/target/HIP_55203").text
+    assert page.count('class="filter-z"') == page.count('<path class="dot"')
+    assert OUTLINES["circle"] not in page
+
+
+def test_points_of_several_companions_have_letters(star, as_user) -> None:
+    second = {"separation_arcsec": 1.9, "position_angle_deg": 200.0, "delta_mag": 5.0}
+    first = {"separation_arcsec": 0.8, "position_angle_deg": 49.0, "delta_mag": 2.5}
+    star.toy.step(star.ids[0], "bright_star", "pca", state="done", products=[], results={"detections": [first, second]})
+    plot = as_user("admin").get("/target/HIP_55203").text.split('<svg class="trend"')[3]
+    assert re.findall(r'class="letter"[^>]*>(\w)<', plot) == ["b", "c", "b", "b"]
+    assert plot.count('class="filter-lp600" aria-label') == 4
+
+
+def test_marks_are_those_of_every_page() -> None:
+    script, sheet = ((STATIC / name).read_text() for name in ("plots.js", "target.css"))
+    palette = re.findall(r'(\w+): "(#\w+)"', re.search(r"palette = {(.*?)}", script)[1])
+    other = re.findall(r'"(#\w+)"', re.search(r"other = \[(.*?)\]", script)[1])
+    shapes = dict(re.findall(r'(\w+): "(\w+)"', re.search(r"shapeOf = {(.*?)}", script)[1]))
+    assert {name: shapes[name] for name in filter_marks.SHAPES} == filter_marks.SHAPES
+    assert set(shapes) == {*filter_marks.SHAPES, "seeing"}
+    assert len(other) == filter_marks.N_OTHERS
+    in_sheet = dict(re.findall(r"\.filter-([\w-]+) { --mark: (\S+); }", sheet))
+    assert in_sheet == {**dict(palette), "z": "var(--ink)", **{f"other-{i}": colour for i, colour in enumerate(other)}}
+
+
+@pytest.mark.parametrize(
+    ("name", "band"),
+    [
+        ("Sg", "g"),
+        ("zr", "r"),
+        ("ztfi", "i"),
+        ("ip", "i"),
+        ("z", "z"),
+        ("lp600", "lp600"),
+        ("Kepler", "Kepler"),
+        ("", ""),
+    ],
+)
+def test_bands_of_filters(name: str, band: str) -> None:
+    assert filter_marks.band(name) == band
 
 
 def test_what_has_no_image_has_no_close_up(star, as_user, archive) -> None:

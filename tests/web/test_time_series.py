@@ -30,6 +30,7 @@ def test_people_see_their_own_only(archive, as_user) -> None:
         assert admin.get(address).status_code == 200
     shown = ana.get("/lightcurves?target=MOA-2024-BLG-0007").text.split("<main")[1].split("</main>")[0]
     assert "MOA-2024" not in shown.replace('value="MOA', "")
+    assert "there is no dataset of this target that you may see" in shown
 
 
 def test_only_products_are_sent(archive, as_user) -> None:

@@ -1,6 +1,8 @@
 """What people type: names in their own spelling, dates with dashes, parameters that there are not."""
 
 from datetime import timedelta
+from html import unescape
+from itertools import product
 
 import pytest
 from toy_archive import NIGHT
@@ -9,6 +11,7 @@ from visitors import Visitor
 from obsarchive.core.target_names import FOLDING
 from obsarchive.instruments.base import coordinates
 from obsarchive.web.framework.authorization import digest_of
+from obsarchive.web.models.periods import read_period
 
 
 @pytest.fixture
@@ -91,6 +94,108 @@ def test_parameters_that_there_are_not(archive, ana, address: str, words: str) -
     answer = ana.get(address)
     assert answer.status_code == 400
     assert words in answer.json["error"]
+
+
+NOT_TAKEN = (
+    ("/search?columns=foo", "columns: one of id, program, name, state"),
+    ("/search?name=HD&columns=name&columns=foo", "not 'foo'"),
+    ("/search?view=foo", "view: one of table, thumbnails, not 'foo'"),
+    ("/search?name=HD&match=foo", "match: one of exact, not 'foo'"),
+    ("/search?unit=foo", "unit: one of arcsec, arcmin, deg"),
+    ("/search?sort=foo", "sort: one of"),
+    ("/search?state=foo", "state: one of"),
+    ("/search?quality=foo", "quality: one of good, doubtful, bad, unmarked"),
+    ("/search?done=foo", "done: a step of the configuration"),
+    ("/search?foo=1", "foo: there is no such parameter"),
+    ("/search/export/csv?columns=foo", "columns: one of"),
+    ("/search/export/json?view=foo", "view: one of"),
+    ("/download/selection.sh?raw=foo", "raw: one of 1, 0, not 'foo'"),
+    ("/download/observation/{own}.sh?raw=yes", "raw: one of 1, 0, not 'yes'"),
+    (f"/download/night/{NIGHT}/3.sh?raw=-1", "raw: one of 1, 0"),
+    ("/api/v1/observations?columns=foo", "columns: one of"),
+    ("/api/v1/observations?view=foo", "view: one of"),
+    ("/api/v1/observations?match=foo", "match: one of"),
+    ("/api/v1/observations?unit=foo", "unit: one of"),
+    ("/api/v1/sources?unit=foo", "unit: one of"),
+    ("/api/v1/sources?state=foo", "state: detected or failed"),
+    ("/api/v1/events?state=foo", "state: one of"),
+    ("/sources?unit=foo", "unit: one of"),
+    (f"/night/{NIGHT}?sort=__class__", "sort: one of time, name, filter, strehl, state, not '__class__'"),
+    (f"/night/{NIGHT}?order=down", "order: one of asc, desc, not 'down'"),
+    ("/observation/{own}?sort=foo", "sort: one of"),
+    ("/psflib?state=foo", "state: one of in library, not in library, removed, queued, not 'foo'"),
+    ("/target/HD_140283?half=wide", "half: an angle from 0.2 to 60 arcsec is needed, not 'wide'"),
+    ("/target/HD_140283?half=1e9", "half: an angle from 0.2 to 60 arcsec"),
+    ("/target/HD_140283?epoch=foo", "epoch: one of"),
+    ("/lightcurves?model=foo", "model: one of none, not 'foo'"),
+    ("/lightcurves/compare?show=foo", "show: one of difference, ratio, not 'foo'"),
+    ("/lightcurves/compare?star=x", "star: 'x' is no number of a star"),
+    ("/sources/compare?show=foo", "show: one of difference, ratio, not 'foo'"),
+)
+
+
+def test_values_that_a_parameter_does_not_take(archive, sources, ana, as_user) -> None:
+    browser = as_user("ana")
+    for address, words in NOT_TAKEN:
+        asks = ana if "/api/" in address or "/export/" in address else browser
+        answer = asks.get(address.format(own=archive.own))
+        assert answer.status_code == 400, address
+        assert words in unescape(answer.text), address
+
+
+TAKEN = (
+    "/search?name=HD&columns=name&columns=strehl_bright_star&view=thumbnails&match=exact&unit=deg",
+    "/search?name=HD&columns=&view=&match=&unit=&raw=",
+    "/search?name=HD&view=table",
+    f"/night/{NIGHT}?sort=strehl&order=desc",
+    f"/night/{NIGHT}?sort=&order=",
+    "/psflib?state=in library",
+    "/psflib?state=",
+    "/target/HD_140283?half=0.5&epoch={own}",
+    "/target/HD_140283?half=",
+    "/download/observation/{own}.sh?raw=1",
+    "/download/observation/{own}.sh?raw=0",
+    "/lightcurves?model=none&period=9999",
+    "/lightcurves?model=&period=&target=OGLE-2024-BLG-0034",
+    "/lightcurves/compare?show=ratio&target=",
+    "/sources/compare?show=",
+    "/sources?project=",
+    "/events?project=&period_min=0",
+)
+
+
+def test_values_that_a_parameter_takes(archive, sources, as_user) -> None:
+    browser = as_user("ana")
+    for address in TAKEN:
+        assert browser.get(address.format(own=archive.own)).status_code == 200, address
+
+
+def test_a_period_is_a_sensible_number_of_days(archive, sources, as_user) -> None:
+    ana, star = as_user("ana"), sources.event
+    pages = (
+        "/lightcurves?star=1",
+        "/lightcurves/compare?star=1&other=2",
+        f"/source/{star}?project=",
+        f"/sources/compare?first={sources.ana}&second={sources.ana}",
+        "/lightcurves/export/json?target=OGLE-2024-BLG-0034&star=1",
+    )
+    for page, period in product(pages, ("0", "-0", "nan", "inf", "1e-300", "0.00009", "-2", "100001", "a day")):
+        answer = ana.get(f"{page}&period={period}")
+        assert answer.status_code == 400, (page, period)
+        text = f"period: a positive number of days from 0.0001 to 100000 is needed, not '{period}'"
+        assert text in unescape(answer.text), (page, period)
+
+
+@pytest.mark.parametrize(("text", "period"), [("0.0001", 1e-4), ("100000", 1e5), (" 3,25 ", 3.25), ("9999", 9999.0)])
+def test_periods_as_they_are_written(text: str, period: float) -> None:
+    assert read_period(text) == (period, "")
+
+
+def test_periods_of_events_are_not_negative(archive, sources, ana) -> None:
+    answer = ana.get("/api/v1/events?period_min=-1")
+    assert answer.status_code == 400
+    assert "period_min: a number from 0 is needed" in answer.json["error"]
+    assert ana.get("/api/v1/events?score_min=-1").status_code == 200
 
 
 def test_an_unknown_address_is_404_with_a_token_too(app, archive, ana) -> None:

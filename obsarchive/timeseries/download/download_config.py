@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from obsarchive.config import yaml_files
-from obsarchive.config.field_types import AnyPath, Section
+from obsarchive.config.field_types import AnyPath, Section, matching
 
 LAST_DAY = timedelta(hours=24)
 SINCE_LAST = "since_last"
@@ -50,7 +50,7 @@ class ArchiveRequest(Section):
 
     name: str
     active: bool = True
-    url: str = Field(pattern=r"^https?://[^\s@?#]+$")
+    url: Annotated[str, matching(r"^https?://[^\s@?#]+\Z", "a web address such as https://archive.example.org/api")]
     token_envvar: str | None = None
     proposals: Annotated[list[str], BeforeValidator(_as_list)] = Field(min_length=1)
     reduction_level: Levels = Levels()

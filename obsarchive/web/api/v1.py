@@ -10,11 +10,11 @@ from obsarchive.names import is_night
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
+from obsarchive.web.framework.parameters import refuse, unknown_parameters
 from obsarchive.web.models import observation_json, openapi, search_form, target_json
 from obsarchive.web.models.cards import cards_of, find_card, find_night
 from obsarchive.web.models.columns import columns
 from obsarchive.web.models.night_facts import contrast_curve, night_facts
-from obsarchive.web.models.parameters import unknown_parameters
 from obsarchive.web.models.user_notes import note_on, who_changed
 from obsarchive.web.models.visible_sources import visible_projects
 from obsarchive.web.pages import datasets, jobs, notes, psf_library
@@ -46,8 +46,7 @@ def refuse_unknown_parameters() -> None:
     """Refuse parameters that an address does not take: 400 with the nearest name."""
     known = openapi.TAKEN.get((request.endpoint or "").removeprefix("api."))
     problems = unknown_parameters(request.args, known) if known is not None else {}
-    if problems:
-        abort(400, "; ".join(f"{name}: {problem}" for name, problem in problems.items()))
+    refuse(problems)
 
 
 @bp.get("")
@@ -294,8 +293,7 @@ def surveys() -> ResponseReturnValue:
 def sources() -> ResponseReturnValue:
     """Search for sources; the parameters are those of the page."""
     wanted = search_form.read_sources(request.args)
-    if wanted.problems:
-        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    refuse(wanted.problems)
     page = survey_sources.page_of(wanted)
     answer: Answer = {"count": page.count, "count_is_capped": page.is_capped, "next": None}
     if page.following:
@@ -323,8 +321,7 @@ def source_lightcurves(name: str) -> ResponseReturnValue:
 def events() -> ResponseReturnValue:
     """List sources with events; the parameters are those of the page."""
     wanted = search_form.read_events(request.args)
-    if wanted.problems:
-        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    refuse(wanted.problems)
     page = triage.page_of(wanted)
     kept: Answer = {**request.args.to_dict(flat=False), "cursor": page.following}
     following = full_address("api.events", **kept) if page.following else None

@@ -124,4 +124,4 @@ def contrast_curve(card: Card, view: PipelineView) -> Facts | None:
         return None
     names = ("separation_arcsec", "contrast_mag", "throughput")
     curve: Facts = dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
-    return {**curve, "companions": [companion.facts for companion in companions_of(card, view)]}
+    return {"pipeline": view.name, **curve, "companions": [companion.facts for companion in companions_of(card, view)]}

@@ -270,6 +270,7 @@ def _observation_schemas(columns: Iterable[Column], rows: Schema, anything: Sche
         "Products": object_of({"products": list_of(product), "sources": list_of(source)}),
         "ContrastCurve": object_of(
             {
+                "pipeline": TEXT,
                 **dict.fromkeys(("separation_arcsec", "contrast_mag", "throughput"), list_of(NUMBER)),
                 "companions": list_of(anything),
             }

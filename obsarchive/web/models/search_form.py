@@ -15,8 +15,8 @@ from obsarchive.store.notes import QUALITIES
 from obsarchive.store.search import NUMBERS, SORTS, Cone, Criteria, Order, strehl_paths
 from obsarchive.store.survey_queries import SourceCriteria
 from obsarchive.store.triage import TriageCriteria
+from obsarchive.web.framework.parameters import YES_OR_NO, unknown_parameters, unknown_values
 from obsarchive.web.models import moments
-from obsarchive.web.models.parameters import unknown_parameters
 from obsarchive.web.models.positions import UNITS, PositionError, read_angle, read_place
 from obsarchive.web.models.target_list import MAX_TARGETS, TargetLine, read_lines
 
@@ -39,6 +39,9 @@ PARAMETERS = (
     *("date_from", "date_to", "flag", "classified", "done", "state", "quality", *OF_A_PAGE, "columns", "view", "raw"),
 )
 """What a search takes, beside the ranges of numbers."""
+OF_A_CONE = {"unit": tuple(UNITS)}
+VALUES = {**OF_A_CONE, "match": ("exact",), "view": ("table", "thumbnails"), "raw": YES_OR_NO}
+"""Parameters that take no other values."""
 OF_EVENTS = ("name", "project", "state", "score_min", "score_max", "period_min", "period_max", "limit", "cursor")
 OF_SOURCES = ("name", "ra", "dec", "radius", "unit", "project", "state", "limit", "cursor")
 
@@ -164,6 +167,7 @@ class _Reader:
     def read(self) -> SearchForm:
         ranges = [f"{name}_{end}" for name in number_fields(self.steps) for end in ("min", "max")]
         self.problems |= unknown_parameters(self.arguments, (*PARAMETERS, *ranges))
+        self.problems |= unknown_values(self.arguments, VALUES)
         sort, order = self._order()
         lines = self._lines()
         first, last = self._period("date_from"), self._period("date_to")
@@ -213,6 +217,7 @@ class _Reader:
 
     def read_sources(self) -> SourceSearchForm:
         self.problems |= unknown_parameters(self.arguments, OF_SOURCES)
+        self.problems |= unknown_values(self.arguments, OF_A_CONE)
         cone, which = self._cone(), self._text("state")
         if cone is not None and cone.radius_deg > LARGEST_CONE_DEG:
             self.problems["radius"] = f"at most {LARGEST_CONE_DEG:g} deg"
@@ -230,7 +235,7 @@ class _Reader:
         if state and state not in DECIDED:
             self.problems["state"] = f"one of {', '.join(DECIDED)}"
             state = ""
-        criteria = TriageCriteria(state, self._text("name"), self._range("score"), self._range("period"))
+        criteria = TriageCriteria(state, self._text("name"), self._range("score"), self._range("period", 0.0))
         return self._of_surveys(criteria)
 
     def _of_surveys(self, criteria: Wanted) -> SurveySearchForm[Wanted]:
@@ -266,13 +271,14 @@ class _Reader:
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            between = f" from {least:g} to {most:g}" if math.isfinite(most) else ""
+            between = f" from {least:g} to {most:g}" if math.isfinite(most) else f" from {least:g}"
+            between = between if math.isfinite(least) else ""
             self.problems[name] = f"a number{between} is needed, not {text[:30]!r}"
             return None
         return value
 
-    def _range(self, name: str) -> tuple[float | None, float | None]:
-        low, high = self._number(f"{name}_min"), self._number(f"{name}_max")
+    def _range(self, name: str, least: float = -math.inf) -> tuple[float | None, float | None]:
+        low, high = (self._number(f"{name}_{end}", least) for end in ("min", "max"))
         if low is not None and high is not None and low > high:
             self.problems[f"{name}_max"] = f"the range is reversed: {low:g} is more than {high:g}"
         return low, high
@@ -291,9 +297,7 @@ class _Reader:
 
     def _radius(self) -> float:
         text, unit = self._text("radius"), self._text("unit") or DEFAULT_UNIT
-        if unit not in UNITS:
-            self.problems["unit"] = f"one of {', '.join(UNITS)}"
-            unit = DEFAULT_UNIT
+        unit = unit if unit in UNITS else DEFAULT_UNIT
         radius = read_angle(text, unit) if text else DEFAULT_RADIUS * UNITS[unit]
         if radius is None or not 0 <= radius <= 180:
             self.problems["radius"] = f"an angle from 0 to 180° is needed, such as 30, 1' or 0.5 deg, not {text[:30]!r}"

@@ -133,12 +133,20 @@ class Target:
     def plots(self) -> list[TrendPlot]:
         """Plots of what changes from epoch to epoch."""
         dates = [epoch.when for epoch in self.epochs]
+        others: list[str] = []
         found = [
-            trend_plot("Strehl ratio", "%", _points(self.epochs, lambda epoch: epoch.strehl, "%"), dates),
-            trend_plot("FWHM", "″", _points(self.epochs, lambda epoch: epoch.fwhm, "″"), dates),
-            trend_plot("Companion: separation", "″", self._of_companions("separation", "″"), dates),
-            trend_plot("Companion: position angle", "°", self._of_companions("angle", "°"), dates),
-            trend_plot("Companion: Δ magnitude", "mag", self._of_companions("delta_mag", " mag"), dates, True),
+            trend_plot("Strehl ratio", "%", _points(self.epochs, lambda epoch: epoch.strehl, "%"), dates, others),
+            trend_plot("FWHM", "″", _points(self.epochs, lambda epoch: epoch.fwhm, "″"), dates, others),
+            trend_plot("Companion: separation", "″", self._of_companions("separation", "″"), dates, others),
+            trend_plot("Companion: position angle", "°", self._of_companions("angle", "°"), dates, others),
+            trend_plot(
+                "Companion: Δ magnitude",
+                "mag",
+                self._of_companions("delta_mag", " mag"),
+                dates,
+                others,
+                upside_down=True,
+            ),
         ]
         return [plot for plot in found if plot is not None]
 
@@ -155,7 +163,8 @@ class Target:
                 value += 360 * round((last[companion.label] - value) / 360)
             last[companion.label] = value
             shown = Measure(value, measured.error)
-            points.append(_point(epoch, shown, companion.label if len(self.labels) > 1 else "", unit))
+            label = companion.label if len(self.labels) > 1 else ""
+            points.append(_point(epoch, shown, label, unit, label))
         return points
 
     @cached_property
@@ -224,17 +233,18 @@ def _distance(place: tuple[float, float] | None, other: tuple[float, float]) -> 
 def _points(epochs: Iterable[Epoch], measure: Callable[[Epoch], Measure], unit: str) -> list[Point]:
     measured = [(epoch, measure(epoch)) for epoch in reversed(list(epochs))]
     return [
-        _point(epoch, found, epoch.card.observation.filter, unit)
+        _point(epoch, found, epoch.card.observation.filter, unit, "")
         for epoch, found in measured
         if found.value is not None
     ]
 
 
-def _point(epoch: Epoch, found: Measure, series: str, unit: str) -> Point:
+def _point(epoch: Epoch, found: Measure, words: str, unit: str, label: str) -> Point:
+    """Return a point of a plot; the words tell it apart in its text."""
     value = found.value if found.value is not None else math.nan
-    text = f"{' '.join((f'{epoch.when:%Y-%m-%d}', series)).strip()}: {found.text}{unit}"
+    text = f"{' '.join((f'{epoch.when:%Y-%m-%d}', words)).strip()}: {found.text}{unit}"
     address = url_for("observations.observation", obs_id=epoch.card.id)
-    return Point(epoch.when, value, found.error, series, text, address)
+    return Point(epoch.when, value, found.error, epoch.card.observation.filter, text, address, label)
 
 
 def _number(value: Any) -> float | None:

@@ -5,18 +5,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from obsarchive.web.models.filter_marks import shape_of, style_of
+
 WIDTH, HEIGHT = 360.0, 170.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 8.0, 22.0
 """Margins of the plot, for its numbers."""
-SHAPES = (
-    "m-4.5,0 a4.5,4.5 0 1 0 9,0 a4.5,4.5 0 1 0 -9,0z",
-    "m-4,-4 h8 v8 h-8z",
-    "m0,-5.5 l5.5,5.5 -5.5,5.5 -5.5,-5.5z",
-    "m0,-5.2 l5.2,9 h-10.4z",
-    "m0,5.2 l5.2,-9 h-10.4z",
-    "m-5,-2 h3 v-3 h4 v3 h3 v4 h-3 v3 h-4 v-3 h-3z",
-)
-"""Paths of the marks around their middle; each has a colour of its own."""
+OUTLINES = {
+    "circle": "m-4.5,0 a4.5,4.5 0 1 0 9,0 a4.5,4.5 0 1 0 -9,0z",
+    "square": "m-4,-4 h8 v8 h-8z",
+    "diamond": "m0,-5.5 l5.5,5.5 -5.5,5.5 -5.5,-5.5z",
+    "triangle": "m0,-5.2 l5.2,9 h-10.4z",
+    "valley": "m0,5.2 l5.2,-9 h-10.4z",
+    "cross": "m-1.8,-5.5 h3.6 v3.7 h3.7 v3.6 h-3.7 v3.7 h-3.6 v-3.7 h-3.7 v-3.6 h3.7z",
+}
+"""Paths of the marks around their middle."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,23 @@ class Point:
         Its value.
     error : float or None
         Its error, one sigma.
-    series : str
-        What tells it apart: its filter, or the companion.
+    filter : str
+        Its filter, which decides about the mark.
     text : str
         The value in words.
     address : str
         Page of the observation.
+    label : str
+        Letter beside the mark: of a companion where there are several.
     """
 
     when: datetime
     value: float
     error: float | None
-    series: str
+    filter: str
     text: str
     address: str
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,13 @@ class PlottedPoint:
     y: float
     low: float | None
     high: float | None
-    style: int
+    style: str
     point: Point
 
     @property
     def outline(self) -> str:
         """Path of the mark."""
-        return f"M{self.x:.1f},{self.y:.1f} {SHAPES[self.style]}"
+        return f"M{self.x:.1f},{self.y:.1f} {OUTLINES[shape_of(self.point.filter)]}"
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,8 @@ class TrendPlot:
         Its points.
     x_ticks, y_ticks : tuple of (float, str)
         Places and texts of the ticks.
-    series : tuple of (int, str, str)
-        Styles, marks and names of the series.
+    filters : tuple of (str, str, str)
+        Classes, marks and names of the filters.
     """
 
     title: str
@@ -85,11 +90,17 @@ class TrendPlot:
     points: tuple[PlottedPoint, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
-    series: tuple[tuple[int, str, str], ...]
+    filters: tuple[tuple[str, str, str], ...]
 
 
 def trend_plot(
-    title: str, unit: str, points: Iterable[Point], dates: Sequence[datetime], upside_down: bool = False
+    title: str,
+    unit: str,
+    points: Iterable[Point],
+    dates: Sequence[datetime],
+    others: list[str],
+    *,
+    upside_down: bool = False,
 ) -> TrendPlot | None:
     """Return the plot of a quantity.
 
@@ -101,6 +112,8 @@ def trend_plot(
         Its values; those that are not finite are omitted.
     dates : sequence of datetime
         Dates of all epochs, so that plots of different quantities have the same axis.
+    others : list of str
+        Filters without a colour of their own that the page had before; those of the points are added.
     upside_down : bool
         Whether small values are at the top, as of magnitudes.
 
@@ -124,22 +137,21 @@ def trend_plot(
         share = (value - low) / (high - low)
         return TOP + (HEIGHT - TOP - BOTTOM) * (share if upside_down else 1 - share)
 
-    names = list(dict.fromkeys(point.series for point in known))
     plotted = tuple(
         PlottedPoint(
             across(point.when),
             up(point.value),
             up(point.value - point.error) if point.error else None,
             up(point.value + point.error) if point.error else None,
-            names.index(point.series) % len(SHAPES),
+            style_of(point.filter, others),
             point,
         )
         for point in known
     )
-    styles = [(place % len(SHAPES), name) for place, name in enumerate(names) if name]
-    series = tuple((style, f"M0,0 {SHAPES[style]}", name) for style, name in styles)
+    names = [name for name in dict.fromkeys(point.filter for point in known) if name]
+    filters = tuple((style_of(name, others), f"M0,0 {OUTLINES[shape_of(name)]}", name) for name in names)
     x_ticks = tuple((across(when), text) for when, text in _dates(first, last))
-    return TrendPlot(title, unit, plotted, x_ticks, tuple((up(v), text) for v, text in _numbers(low, high)), series)
+    return TrendPlot(title, unit, plotted, x_ticks, tuple((up(v), text) for v, text in _numbers(low, high)), filters)
 
 
 def _range(points: Sequence[Point]) -> tuple[float, float]:

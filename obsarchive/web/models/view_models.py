@@ -123,8 +123,15 @@ class Card:
         return min(states, key=SUMS_UP.__getitem__, default=DisplayState.WAITING)
 
     @cached_property
+    def is_void(self) -> bool:
+        """Whether its raw files are gone before anything was made of them: nothing is wrong, and nothing is to do."""
+        return self.observation.raw_missing and not any(view.products for view in self.pipelines)
+
+    @cached_property
     def word(self) -> str:
         """Its state as a page writes it."""
+        if self.is_void:
+            return RAW_FILES_GONE
         return next((view.word for view in self.pipelines if view.state is self.state), str(self.state))
 
     @cached_property
@@ -187,12 +194,14 @@ class Card:
     @cached_property
     def troubles(self) -> list[tuple[PipelineView, StepView]]:
         """Steps that failed or were rejected."""
-        bad = (DisplayState.FAILED, DisplayState.REJECTED)
+        bad = (DisplayState.FAILED, DisplayState.REJECTED) if not self.is_void else ()
         return [(view, step) for view in self.pipelines for step in view.steps if step.state in bad]
 
     @property
     def lacking(self) -> list[tuple[PipelineView, StepView]]:
         """Steps that wait for what does not exist yet."""
+        if self.is_void:
+            return []
         return [(view, step) for view in self.pipelines for step in view.steps if step.record.state is State.LACKING]
 
     @property
@@ -210,6 +219,8 @@ class Card:
         return " ".join((*parts, *classified)).lower()
 
 
+RAW_FILES_GONE = "raw files gone"
+"""What is said of an observation of which there is nothing."""
 SORTS = {
     "time": lambda card: card.observation.date_utc,
     "name": lambda card: card.name.lower(),
@@ -217,6 +228,10 @@ SORTS = {
     "strehl": lambda card: -1.0 if card.strehl is None else card.strehl,
     "state": lambda card: SUMS_UP[card.state],
 }
+
+
+CHOICES = {"sort": tuple(SORTS), "order": ("asc", "desc")}
+"""Parameters of a selection that take no other values."""
 
 
 @dataclass(frozen=True)

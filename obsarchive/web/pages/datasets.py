@@ -12,7 +12,7 @@ from flask_login import current_user
 from obsarchive.core.documents import utc_now
 from obsarchive.core.logs import last_lines
 from obsarchive.errors import ArchiveError
-from obsarchive.instruments.base import degrees, number
+from obsarchive.instruments.base import degrees
 from obsarchive.store import Document
 from obsarchive.timeseries.light_curve_reader import Stored, StoredCurve
 from obsarchive.timeseries.names import FRAMES, LIGHT_CURVE, LOG, PLOTS, SUMMARY, TABLE
@@ -20,7 +20,9 @@ from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, audit, for_tokens, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY, csv_attachment
+from obsarchive.web.framework.parameters import in_one_line, refuse, unknown_values
 from obsarchive.web.models.dataset_curves import modelled
+from obsarchive.web.models.periods import read_period
 
 bp = Blueprint("datasets", __name__)
 
@@ -31,6 +33,8 @@ DOWNLOADS = {
     SUMMARY: "what the headers say (text)",
 }
 MOST_FRAMES = 2000
+MODELS = ("none",)
+"""What may be wanted instead of the model that fits."""
 
 
 def listed() -> list[Document]:
@@ -135,22 +139,27 @@ def lightcurves() -> ResponseReturnValue:
     target = request.args.get("target") or (targets[0] if targets else "")
     chosen = [found for found in known if str(found.get("target")) == target]
     curves, problem = requested_curves(chosen)
-    shown = modelled(curves, requested_period(), has_model=request.args.get("model") != "none")
+    if targets and not chosen:
+        problem = "there is no dataset of this target that you may see"
+    period, wrong = requested_period()
+    wrong |= unknown_values(request.args, {"model": MODELS})
+    shown = modelled(curves, period, has_model=request.args.get("model") != "none")
     return render_template(
         "lightcurves.html",
         targets=targets,
         target=target,
         shown=shown,
         curves=[(found, curve) for found, curve in curves if curve is not None],
-        problem=problem,
+        problem=in_one_line(wrong) or problem,
         parameters=request.args,
-    )
+    ), 400 if wrong else 200
 
 
 @bp.get("/lightcurves/export/<any(csv, json):form>")
 @for_tokens("read")
 def export(form: str) -> ResponseReturnValue:
     """Return the points of what the page shows."""
+    refuse(requested_period()[1] | unknown_values(request.args, {"model": MODELS}))
     chosen = [found for found in listed() if str(found.get("target")) == request.args.get("target", "")]
     curves, _ = requested_curves(chosen)
     rows = [
@@ -199,10 +208,10 @@ def _curve(folder: Path, star: int, position: tuple[float, float] | None) -> Sto
         return None
 
 
-def requested_period() -> float | None:
-    """Return the period of the request [d]; None if it is no positive number."""
-    found = number(request.args.get("period"))
-    return found if found is not None and found > 0 else None
+def requested_period() -> tuple[float | None, dict[str, str]]:
+    """Return the period of the request [d], None without one, and what is wrong with it, by parameter."""
+    period, problem = read_period(request.args.get("period", ""))
+    return period, {"period": problem} if problem else {}
 
 
 def _downloads(folder: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from obsarchive.store.search import Criteria, Order
 from obsarchive.web.framework.authorization import audit, for_tokens, not_found
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.framework.file_responses import as_attachment
+from obsarchive.web.framework.parameters import is_set
 from obsarchive.web.models.citations import citation_texts
 from obsarchive.web.models.packages import Item, package, product_bytes, tar
 from obsarchive.web.models.raw_data import CALIBRATION, RAW
@@ -99,7 +100,7 @@ def _find(criteria: Criteria) -> list[Card]:
 
 def _with_raw() -> bool:
     """Whether raw files and master frames are asked for, too."""
-    return request.args.get("raw", "") not in ("", "0")
+    return is_set("raw")
 
 
 def _url(card: Card, item: Item) -> str:

@@ -15,13 +15,14 @@ from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import send
+from obsarchive.web.framework.parameters import refuse, unknown_values
 from obsarchive.web.models.cards import cards_of_night, find_night, under_way
 from obsarchive.web.models.download_names import master_name
 from obsarchive.web.models.moments import read_period
 from obsarchive.web.models.night_facts import conditions
 from obsarchive.web.models.pipeline_views import PipelineView, find_product, pipelines_of
 from obsarchive.web.models.user_notes import note_on
-from obsarchive.web.models.view_models import SORTS, Selection
+from obsarchive.web.models.view_models import CHOICES, SORTS, Selection
 from obsarchive.web.pages.jobs import poll
 
 DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -52,6 +53,7 @@ def night(night: str) -> ResponseReturnValue:
     """Show a night."""
     if not is_night(night):
         abort(404)
+    refuse(unknown_values(request.args, CHOICES))
     browse, selection = portal().store.browse, Selection.of(request.args)
     cards = cards_of_night(night)
     shown = selection.apply(cards)

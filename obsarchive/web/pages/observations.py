@@ -13,6 +13,7 @@ from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, for_tokens, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import resolve_product_path, send, send_found
+from obsarchive.web.framework.parameters import refuse, unknown_values
 from obsarchive.web.models.cards import find_card
 from obsarchive.web.models.citations import citation
 from obsarchive.web.models.download_names import product_name
@@ -23,7 +24,7 @@ from obsarchive.web.models.pipeline_views import find_product
 from obsarchive.web.models.raw_data import masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.sky_scene import images_of, is_configured
 from obsarchive.web.models.user_notes import note_on
-from obsarchive.web.models.view_models import Card, Selection
+from obsarchive.web.models.view_models import CHOICES, Card, Selection
 from obsarchive.web.pages.jobs import poll
 from obsarchive.web.pages.nights import in_order, neighbours
 
@@ -33,6 +34,7 @@ bp = Blueprint("observations", __name__, url_prefix="/observation/<obs_id>")
 @bp.get("")
 def observation(obs_id: str) -> ResponseReturnValue:
     """Show an observation."""
+    refuse(unknown_values(request.args, CHOICES))
     card = find_card(obs_id)
     night, selection = card.observation.night, Selection.of(request.args)
     before, after = neighbours(in_order(night, request.args), obs_id)

@@ -12,11 +12,14 @@ from obsarchive.names import target_of
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, not_found
 from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.parameters import refuse, unknown_values
 from obsarchive.web.pages.nights import night_pipelines
 
 bp = Blueprint("library", __name__, url_prefix="/psflib")
 
 Star = dict[str, Any]
+STATES = ("in library", "not in library", "removed", "queued")
+"""What a star may be; queued: the daemon has not yet done what an administrator wants."""
 
 
 def stars() -> list[Star]:
@@ -38,6 +41,7 @@ def psflib() -> ResponseReturnValue:
         for entry in portal().store.requests.waiting()
         if entry["kind"].startswith("library ")
     }
+    refuse(unknown_values(request.args, {"state": STATES}))
     wanted = request.args.get("state", "")
     shown = [
         {**star, "state": _state(star, waiting), "target": target_of(str(star.get("observation")))} for star in stars()

@@ -18,6 +18,7 @@ from obsarchive.store.visibility import visitor
 from obsarchive.web.framework.authorization import address, audit
 from obsarchive.web.framework.context import full_address, portal
 from obsarchive.web.framework.file_responses import as_attachment, resolve_product_path, send_found
+from obsarchive.web.framework.parameters import is_set
 from obsarchive.web.models.cards import card_of
 from obsarchive.web.models.citations import citation, place_of, release
 from obsarchive.web.models.download_names import master_name, product_name
@@ -242,8 +243,7 @@ def master_of_night(night: str, name: str) -> ResponseReturnValue:
 def download(obs_id: str) -> ResponseReturnValue:
     """Send all products of a public observation; with ``raw=1`` raw files and master frames, too."""
     card = _find(obs_id)
-    with_raw = request.args.get("raw", "") not in ("", "0")
-    found = package(card, citation(card.observation).text(), with_raw)
+    found = package(card, citation(card.observation).text(), is_set("raw"))
     audit("download", path=request.full_path, files=str(len(found.items)), bytes=str(found.bytes))
     keys = {f"public {address()}": 1, "public": ALL_STREAMS}
     response = Response(slotted(tar([found]), keys, STREAM_LIFE), mimetype="application/x-tar")

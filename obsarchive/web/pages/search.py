@@ -16,6 +16,7 @@ from obsarchive.store.search import Criteria, CursorError, Page
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import as_attachment, csv_attachment
+from obsarchive.web.framework.parameters import refuse, unknown_values
 from obsarchive.web.framework.template_filters import utc
 from obsarchive.web.models import search_form, votables
 from obsarchive.web.models.cards import card_of, notes_on
@@ -50,6 +51,7 @@ def cards(observations: Iterable[Observation]) -> Iterator[Card]:
 def requested() -> SearchForm:
     """Read the search from the address, with remarks on values that nothing has."""
     wanted = search_form.read(request.args, steps_of(portal().chain))
+    wanted.problems |= unknown_values(request.args, {"columns": [column.key for column in columns(portal().chain)]})
     browse, asked = portal().store.browse, wanted.criteria
     programs = browse.programs(current_user.document) if asked.program else []
     filters = browse.values(current_user.document, "filter") if asked.filters else []
@@ -89,8 +91,7 @@ def without_result(wanted: SearchForm) -> list[str]:
 def understood() -> SearchForm:
     """Read the search for an export: 400 with what is invalid."""
     wanted = requested()
-    if wanted.problems:
-        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    refuse(wanted.problems)
     return wanted
 
 
@@ -135,7 +136,7 @@ def search() -> ResponseReturnValue:
         cameras=browse.values(me, "camera"),
         more_asked=bool(query_parameters(request.args, *SIMPLE, "columns", "sort", "limit", "view", "cursor")),
         as_thumbnails=request.args.get("view") == "thumbnails",
-    )
+    ), 400 if wanted.problems else 200
 
 
 def _mark(card: Card) -> Mark:

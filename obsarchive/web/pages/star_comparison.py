@@ -3,6 +3,7 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
+from obsarchive.web.framework.parameters import in_one_line, unknown_values
 from obsarchive.web.models.comparison import KINDS, compared
 from obsarchive.web.models.dataset_curves import curve_of
 from obsarchive.web.models.light_curve_data import BJD
@@ -21,12 +22,14 @@ def compare() -> ResponseReturnValue:
     targets = sorted({str(found.get("target")) for found in known})
     target = request.args.get("target") or (targets[0] if targets else "")
     chosen = [found for found in known if str(found.get("target")) == target]
-    numbers, problem = _stars()
+    numbers, wrong = _stars()
+    period, wrong_period = requested_period()
+    wrong |= wrong_period | unknown_values(request.args, {"show": KINDS})
     stars = tuple(
         [curve_of(found, curve) for found, curve in curves_of_star(chosen, number) if curve is not None]
         for number in numbers
     )
-    problem = problem or next(
+    problem = in_one_line(wrong) or next(
         (
             f"no dataset of {target} has the star {number}"
             for number, own in zip(numbers, stars, strict=True)
@@ -36,11 +39,7 @@ def compare() -> ResponseReturnValue:
     )
     kind = request.args.get("show", "")
     names = ("target" if numbers[0] == 0 else f"star {numbers[0]}", f"star {numbers[1]}")
-    found = (
-        None
-        if problem
-        else compared((stars[0], stars[1]), names, BJD, SAME_FRAME_D, requested_period(), kind or KINDS[0])
-    )
+    found = None if problem else compared((stars[0], stars[1]), names, BJD, SAME_FRAME_D, period, kind or KINDS[0])
     return render_template(
         "star_comparison.html",
         targets=targets,
@@ -49,14 +48,14 @@ def compare() -> ResponseReturnValue:
         names=names,
         found=found,
         problem=problem,
-    )
+    ), 400 if wrong else 200
 
 
-def _stars() -> tuple[tuple[int, int], str]:
-    texts = request.args.get("star", "0") or "0", request.args.get("other", "1") or "1"
-    if request.args.get("show", KINDS[0]) not in ("", *KINDS):
-        return (0, 1), f"show: one of {', '.join(KINDS)}"
-    wrong = next((text for text in texts if not (text.isascii() and text.isdecimal() and len(text) < 10)), None)
-    if wrong is not None:
-        return (0, 1), f"{wrong[:20]!r} is no number of a star"
-    return (int(texts[0]), int(texts[1])), ""
+def _stars() -> tuple[tuple[int, int], dict[str, str]]:
+    texts = {"star": request.args.get("star") or "0", "other": request.args.get("other") or "1"}
+    wrong = {
+        name: f"{text[:20]!r} is no number of a star"
+        for name, text in texts.items()
+        if not (text.isascii() and text.isdecimal() and len(text) < 10)
+    }
+    return (0, 1) if wrong else (int(texts["star"]), int(texts["other"])), wrong

@@ -1,21 +1,22 @@
 """A target across nights: its epochs, what changed from one to the next, and close-ups that are blinked."""
 
 import hashlib
-import math
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, render_template, request
+from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from obsarchive.errors import ArchiveError
 from obsarchive.figures.close_up import close_up
+from obsarchive.instruments.base import number
 from obsarchive.io.fits_products import read_fits
 from obsarchive.store.search import Cone
 from obsarchive.store.target_queries import epochs
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY, resolve_product_path
+from obsarchive.web.framework.parameters import refuse, unknown_values
 from obsarchive.web.models.cards import card_of, cards_of, find_card
 from obsarchive.web.models.positions import position
 from obsarchive.web.models.sky_scene import images_of, is_configured
@@ -25,6 +26,7 @@ from obsarchive.web.models.visible_sources import place_of
 bp = Blueprint("targets", __name__)
 
 HALVES_ARCSEC = (0.2, 60.0)
+USUAL_HALF_ARCSEC = 2.0
 PICTURE_PX = 480
 _DRAWN = b"1"
 """Changes whenever close-ups are drawn in another way."""
@@ -47,22 +49,27 @@ def find_target(name: str) -> Target:
 def target(name: str) -> ResponseReturnValue:
     """Show a target with all its epochs."""
     found = find_target(name)
+    half, wrong = _half(found.half_arcsec)
+    refuse(wrong | unknown_values(request.args, {"epoch": [epoch.card.id for epoch in found.epochs]}))
     blinked = found.blinked(request.args.getlist("epoch"))
     return render_template(
         "target.html",
         target=found,
         blinked=blinked,
-        half=_half(found),
+        half=half,
         most_blinked=MOST_BLINKED,
         radius=portal().settings.server.target_radius_arcsec,
         on_sky=is_configured() and any(images_of(epoch.card) for epoch in found.blinked([])),
     )
 
 
-def _half(found: Target) -> float:
-    asked = request.args.get("half", type=float)
-    low, high = HALVES_ARCSEC
-    return asked if asked is not None and math.isfinite(asked) and low <= asked <= high else found.half_arcsec
+def _half(usual: float) -> tuple[float, dict[str, str]]:
+    """Return the requested half side of close-ups, or the usual one [arcsec], and what is wrong with it."""
+    text, (low, high) = request.args.get("half", ""), HALVES_ARCSEC
+    found = number(text) if text else usual
+    if found is not None and low <= found <= high:
+        return found, {}
+    return usual, {"half": f"an angle from {low:g} to {high:g} arcsec is needed, not {text[:30]!r}"}
 
 
 @bp.get("/observation/<obs_id>/close-up.png")
@@ -70,11 +77,10 @@ def close_up_picture(obs_id: str) -> ResponseReturnValue:
     """Send a close-up of the star of an observation, to be compared with others: north up, the star in the middle."""
     card = find_card(obs_id)
     epoch = target_of([card_of(card.observation, {})]).epochs[0]
-    half = request.args.get("half", 2.0, type=float)
     if epoch.image is None:
         not_found()
-    if not HALVES_ARCSEC[0] <= half <= HALVES_ARCSEC[1]:
-        abort(400, f"half: an angle from {HALVES_ARCSEC[0]:g} to {HALVES_ARCSEC[1]:g} arcsec is needed")
+    half, wrong = _half(USUAL_HALF_ARCSEC)
+    refuse(wrong)
     view, name = epoch.image
     key = hashlib.sha256(_DRAWN + f"{view.products[name].get('sha256')} {half}".encode()).hexdigest()
     response = (

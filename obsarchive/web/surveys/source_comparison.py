@@ -7,6 +7,7 @@ from werkzeug.exceptions import NotFound
 from obsarchive.instruments.base import number
 from obsarchive.store import TriageCriteria
 from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.parameters import in_one_line, unknown_values
 from obsarchive.web.models.comparison import KINDS, compared
 from obsarchive.web.models.light_curve_data import MJD
 from obsarchive.web.models.visible_sources import visible_runs
@@ -25,15 +26,13 @@ def compare() -> ResponseReturnValue:
     names = request.args.get("first", "").strip(), request.args.get("second", "").strip()
     if not any(names):
         names = _strongest()
+    period, wrong = requested_period()
+    wrong |= unknown_values(request.args, {"show": KINDS})
     within = number(request.args.get("within")) if request.args.get("within") else WITHIN_D
-    problem = ""
     if within is None or not 0 < within <= MOST_WITHIN_D:
-        within, problem = WITHIN_D, f"within: a number of days up to {MOST_WITHIN_D:g}"
-    if request.args.get("show", "") not in ("", *KINDS):
-        problem = f"show: one of {', '.join(KINDS)}"
+        within, wrong["within"] = WITHIN_D, f"a number of days up to {MOST_WITHIN_D:g}"
     views, unknown = _known(names)
-    if unknown:
-        problem = f"There is no source called {unknown} that you may see."
+    problem = f"There is no source called {unknown} that you may see." if unknown else in_one_line(wrong)
     found = None
     if len(views) == 2 and not problem:
         stars = [[drawn_curve(curve) for curve in view.curves().good] for view in views]
@@ -43,7 +42,7 @@ def compare() -> ResponseReturnValue:
         if not problem:
             kind = request.args.get("show") or KINDS[0]
             of_both = views[0].name, views[1].name
-            found = compared((stars[0], stars[1]), of_both, MJD, within, requested_period(), kind)
+            found = compared((stars[0], stars[1]), of_both, MJD, within, period, kind)
     return render_template(
         "source_comparison.html",
         views=views,
@@ -52,7 +51,7 @@ def compare() -> ResponseReturnValue:
         within=within,
         found=found,
         problem=problem,
-    ), 404 if unknown else 200
+    ), 404 if unknown else 400 if wrong else 200
 
 
 def _known(names: tuple[str, str]) -> tuple[list[SourceView], str]:

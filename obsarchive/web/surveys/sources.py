@@ -76,7 +76,7 @@ def sources() -> ResponseReturnValue:
         units=[unit for unit in UNITS if unit != "rad"],
         address=_address,
         is_search=bool(query_parameters(request.args, "unit", "limit", "cursor")),
-    )
+    ), 400 if wanted.problems else 200
 
 
 @bp.get("/sources/now")
@@ -177,7 +177,7 @@ def source(name: str) -> ResponseReturnValue:
     """Show a source: light curves, events, features, neighbours, raw photometry."""
     view = SourceView.find(name)
     curves = view.curves()
-    period = requested_period()
+    period, wrong = requested_period()
     return render_template(
         "source.html",
         view=view,
@@ -188,12 +188,13 @@ def source(name: str) -> ResponseReturnValue:
         problems=curves.problems,
         facts=view.facts(curves.good, period),
         period=period,
+        wrong=wrong,
         forms=list(exporting.FORMS),
         has_sky=portal().settings.server.sky if view.position else None,
         has_matches=portal().settings.server.vizier if view.position else None,
         matches_arcsec=MATCHES_ARCSEC,
         now=utc_now(),
-    )
+    ), 400 if wrong else 200
 
 
 @bp.get(f"/source/<path:name>/export/<any({', '.join(exporting.FORMS)}):form>")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obsarchive.store import Document
+from obsarchive.web.models import filter_marks
 from surveys.dataset import Lightcurve
 
 WIDTH, HEIGHT, MARGIN = 260, 120, 7
@@ -16,7 +17,6 @@ MOST_POINTS = 400
 GROUND, BAND, TABLE_INK = "#15171a", "#3a4149", "#d5dae0"
 COLOURS = {"g": "#43d6ba", "r": "#e64b52", "i": "#d99a3a", "z": "#f0f3f6", "c": "#8a949e"}
 OTHERS = ("#5aa9ea", "#9d7fd1", "#cf7bae", "#a3b04a")
-SHAPES = {"g": "diamond", "r": "triangle", "i": "square", "z": "cross", "c": "valley"}
 OUTLINES = {
     "circle": "m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0z",
     "diamond": "m0-2.5 2.5 2.5-2.5 2.5-2.5-2.5z",
@@ -110,6 +110,6 @@ def _scale(low: float, high: float, length: int) -> Any:
 
 def _look(band: str, others: dict[str, str]) -> tuple[str, str]:
     """Return colour and outline of a filter: those of the plots."""
-    key = band.removesuffix("p")[-1:] if band.removesuffix("p")[-1:] in "griz" else band
-    colour = COLOURS.get(key) or others.setdefault(band, OTHERS[len(others) % len(OTHERS)])
-    return colour, OUTLINES[SHAPES.get(key, "circle")]
+    key = filter_marks.band(band)
+    colour = COLOURS.get(key) or others.setdefault(key, OTHERS[len(others) % len(OTHERS)])
+    return colour, OUTLINES[filter_marks.shape_of(band)]

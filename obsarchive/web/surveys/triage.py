@@ -15,6 +15,7 @@ from obsarchive.store.decisions import STATES
 from obsarchive.web.framework.authorization import audit, for_tokens
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import FILE_POLICY, csv_attachment
+from obsarchive.web.framework.parameters import refuse
 from obsarchive.web.models import search_form
 from obsarchive.web.models.observation_json import plain
 from obsarchive.web.models.search_form import EventSearchForm, query_parameters
@@ -96,7 +97,7 @@ def events() -> ResponseReturnValue:
         query=query_parameters(request.args, "cursor", "limit"),
         back=request.query_string.decode("ascii", "replace"),
         address=_address,
-    )
+    ), 400 if wanted.problems else 200
 
 
 @bp.get("/events/counts")
@@ -202,8 +203,7 @@ def row(card: EventCard) -> dict[str, Any]:
 def export(form: str) -> ResponseReturnValue:
     """Return all sources with events of a search as a table."""
     wanted = search_form.read_events(request.args)
-    if wanted.problems:
-        abort(400, "; ".join(f"{name}: {problem}" for name, problem in wanted.problems.items()))
+    refuse(wanted.problems)
     rows = [row(card) for card in cards(islice(_all(wanted), MOST_EXPORTED))]
     audit("export", path=request.full_path)
     if form == "json":
