@@ -325,7 +325,9 @@ def test_companion(observation, reduced):
     def residual(p):
         return (p[2] * ndimage.shift(primary, p[:2], order=3) - patch)[inner].ravel()
 
-    dy, dx, ratio = optimize.least_squares(residual, (0.5, 0.5, 0.2), diff_step=1e-3).x  # steps are relative to the start
+    dy, dx, ratio = optimize.least_squares(
+        residual, (0.5, 0.5, 0.2), diff_step=1e-3
+    ).x  # steps are relative to the start
     separation = (near - peak + (dy, dx)) * scale
     assert np.hypot(*separation) == pytest.approx(truth.separations_arcsec[0], abs=0.005)
     angle = np.degrees(np.arctan2(-separation[1], separation[0])) % 360
