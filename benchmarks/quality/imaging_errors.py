@@ -35,7 +35,7 @@ from obsarchive.science.psf.seeing_trend import combined_width, trend_with_error
 from obsarchive.science.psf.stack_noise import noise_of_frames
 from obsarchive.science.psf.strehl import measure_strehl
 from obsarchive.science.registration.frame_ranking import FrameMeasure, measure, rank_frames
-from obsarchive.science.registration.guide_star import position_errors
+from obsarchive.science.registration.guide_star import LEAST_CORE_PX, position_errors
 from pipelines.shared.frame_sequence import pixfrac_for
 
 TITLE = "Errors of the imaging products"
@@ -207,7 +207,7 @@ def _sequence(regime: Regime, rng: np.random.Generator) -> Sequence:
     fy, fx = frequencies(SIDE)
     bank = _bank(regime.pixel_arcsec, regime.is_independent)[rng.integers(3)]
     pixel_arcsec = regime.pixel_arcsec * regime.binning
-    core_px = max(0.6, 0.5 * WAVELENGTH_M / PRIMARY_M * ARCSEC / pixel_arcsec)
+    diffraction_px = 0.5 * WAVELENGTH_M / PRIMARY_M * ARCSEC / pixel_arcsec
     angle, apart, ratio = rng.uniform(0, 2 * np.pi), rng.uniform(8, 25), 10 ** (-0.4 * rng.uniform(0.7, 3))
     second = ratio * np.exp(-2j * np.pi * apart * (fy * np.sin(angle) + fx * np.cos(angle)))
     pixels = np.sinc(fy) * np.sinc(fx) * _pixels(regime.binning)
@@ -221,9 +221,9 @@ def _sequence(regime: Regime, rng: np.random.Generator) -> Sequence:
         frame = regime.camera.expose(regime.light_e * _binned(light, regime.binning), rng)
         half = len(frame) // 4
         frames.append(frame)
-        measures.append(measure(frame[half:-half, half:-half], core_px, HALO_ARCSEC / pixel_arcsec))
+        measures.append(measure(frame[half:-half, half:-half], diffraction_px, HALO_ARCSEC / pixel_arcsec))
         transfers.append(transfer * pixels)
-    return Sequence(frames, measures, np.array(transfers), np.array(alone), core_px)
+    return Sequence(frames, measures, np.array(transfers), np.array(alone), max(LEAST_CORE_PX, diffraction_px))
 
 
 def _on_fine(place: np.ndarray, binning: int) -> np.ndarray:

@@ -80,7 +80,7 @@ def test_five_stars_of_which_four_agree_by_chance_are_all_kept() -> None:
     sky = truth.sky(y, x)
 
     def matched(off_px: float) -> int:
-        # of the squares of all residuals four stars leave 0.019 with 0.25 pixels, which chance does in 1 of 500, 5e-5 with 2.5
+        # four stars leave 0.019 of the squares of all residuals with 0.25 pixels, as chance does in 1 of 500
         moved = y + np.array([0.01, -0.02, -0.02, 0.01, off_px]), x + np.array([0.02, 0.01, -0.01, -0.02, 0.0])
         found = match_stars(moved, sky, truth, Uncertainty(match_arcsec=1.0))
         assert found is not None

@@ -16,8 +16,9 @@ from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Complex64Array, Complex128Array, Float32Array, Float64Array, FloatArray
-from obsarchive.science.imaging.hot_pixels import without_spikes
+from obsarchive.science.imaging.hot_pixels import sharpest_star, without_spikes
 from obsarchive.science.imaging.medians import median_of
+from obsarchive.science.registration.pixel_phase import without_phase_error
 from obsarchive.science.registration.rival_peaks import RivalPeak, rival_of
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
@@ -30,6 +31,8 @@ LEAST_NOISE = 1e-9
 """Least noise, relative to the highest pixel, for images without any."""
 GRAIN_HALF_PX = 15
 """Half side of the square in which noise is compared with light [pixel]."""
+LEAST_CORE_PX = 0.6
+"""Least sigma of the Gaussian that smooths a window: of a narrower one pixels would hardly know the peak [pixel]."""
 WELL_SAMPLED_PX = 0.8
 """Sigma of the core from which on the noise of light is known well enough to say how it lifts the peak [pixel]."""
 DROP_VARIANCE = 0.04
@@ -256,7 +259,8 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     window : ndarray (ny, nx)
         Calibrated counts; pixels that are not finite count as background.
     core_sigma_px : float
-        Size of the core [pixel]: 0.42 lambda / D is the diffraction limit, 0.5 lambda / D ranks frames better.
+        Size of the core [pixel]: 0.42 lambda / D is the diffraction limit, 0.5 lambda / D ranks frames better. Not
+        below `LEAST_CORE_PX`, but what is sharper than a star of this size is a hot pixel.
     scale_px : float, optional
         Size of the whole star, from `guide_star` [pixel]. None: the position is always that of the core.
 
@@ -270,7 +274,8 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
         middle_y, middle_x = ((n - 1) / 2 for n in window.shape)
         return FrameMeasure(middle_y, middle_x, np.nan, np.nan, np.nan, np.nan, 0.0, 0.0, np.nan)
     signal = np.nan_to_num(np.asarray(window, np.float32) - np.float32(sky), posinf=0, neginf=0)
-    clean = without_spikes(signal, 8 * noise)
+    clean = without_spikes(signal, 8 * noise, sharpest_star(core_sigma_px))
+    diffraction_px, core_sigma_px = core_sigma_px, max(core_sigma_px, LEAST_CORE_PX)
     spectrum = fft.rfft2(clean)
     (y, x), terms, smooth = _highest_point(spectrum, window.shape, core_sigma_px)
     rival = rival_of(smooth, (y, x), float(terms[0, 0]), core_sigma_px)
@@ -284,6 +289,8 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
         distance = np.hypot(y - centre[0], x - centre[1]) / scale_px
         if snr < CORE_MIN_SNR or sharpness < SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * distance:
             (y, x), kernel_px, curved, rival = centre, 1.5 * scale_px, around, None
+    if kernel_px == core_sigma_px:
+        y, x = (without_phase_error(place, diffraction_px, core_sigma_px) for place in (y, x))
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
