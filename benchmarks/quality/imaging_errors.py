@@ -68,6 +68,8 @@ FIRST_SEED = 20_000
 SIDE, PIXEL_ARCSEC = 256, 0.0347
 HALO_ARCSEC = 0.2
 """Sigma of the whole star."""
+ATMOSPHERES = 24
+"""Of the independent optics, each with its own aberrations of the telescope."""
 Rows = list[tuple[str, float, float, float]]
 """Quantity, found, claimed error, truth."""
 
@@ -195,17 +197,18 @@ class Sequence:
     core_px: float
 
 
-@cache
-def _bank(pixel_arcsec: float, is_independent: bool) -> np.ndarray:
-    """Short exposures of several turbulences, (3, n, SIDE, SIDE // 2 + 1)."""
-    if is_independent:
-        return np.stack([independent_transfers(seed, r0) for seed, r0 in enumerate((0.08, 0.11, 0.14))])
-    return np.stack([corrected_transfers(SIDE, pixel_arcsec, seed, r0) for seed, r0 in enumerate((0.10, 0.14, 0.2))])
+def _exposures(regime: Regime, rng: np.random.Generator) -> np.ndarray:
+    """Short exposures of one of several turbulences, (n, SIDE, SIDE // 2 + 1)."""
+    if regime.is_independent:
+        number = int(rng.integers(ATMOSPHERES))
+        return independent_transfers(number, 0.08 + 0.06 * number / (ATMOSPHERES - 1))
+    number = int(rng.integers(3))
+    return corrected_transfers(SIDE, regime.pixel_arcsec, number, (0.10, 0.14, 0.2)[number])
 
 
 def _sequence(regime: Regime, rng: np.random.Generator) -> Sequence:
     fy, fx = frequencies(SIDE)
-    bank = _bank(regime.pixel_arcsec, regime.is_independent)[rng.integers(3)]
+    bank = _exposures(regime, rng)
     pixel_arcsec = regime.pixel_arcsec * regime.binning
     diffraction_px = 0.5 * WAVELENGTH_M / PRIMARY_M * ARCSEC / pixel_arcsec
     angle, apart, ratio = rng.uniform(0, 2 * np.pi), rng.uniform(8, 25), 10 ** (-0.4 * rng.uniform(0.7, 3))

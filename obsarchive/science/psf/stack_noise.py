@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array
-from obsarchive.science.registration.guide_star import FrameMeasure, light_noise
+from obsarchive.science.registration.guide_star import FrameMeasure, noise_and_speckles
 from obsarchive.science.statistics import MAD_TO_SIGMA
 
 UNEVEN = 2.5
@@ -95,12 +95,14 @@ def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float
     """
     known = [m.noise for m in measures if m.noise is not None]
     n = max(len(known), 1)
-    grain = light_noise(measures)
+    grain, speckles = noise_and_speckles(measures)
     sky = float(np.mean([noise.variance for noise in known])) if known else 0.0
     lift = float(np.mean([noise.lift * noise.variance for noise in known])) if known else 0.0
     peaks = np.array([m.peak for m in measures if m.noise is not None])
     lifts = np.array([noise.lift for noise in known])
-    light_lift = grain * float(lifts @ peaks / peaks.sum()) if known and peaks.sum() > 0 else 0.0
+    # frames are aligned on what their pixels fold back, too
+    lifting = np.array([grain + 2 * noise.folded * speckles for noise in known])
+    light_lift = float((lifting * lifts) @ peaks / peaks.sum()) if known and peaks.sum() > 0 else 0.0
     sharpness = np.array([m.peak / m.flux for m in measures if m.noise is not None and m.flux > 0])
     unequal = float(np.std(sharpness) / np.mean(sharpness)) if len(sharpness) > 1 else 0.0
     # weight of the drops of one frame: amplitudes of its harmonics along one axis, and along both
