@@ -55,6 +55,8 @@ class StackNoise:
         [pixel].
     coverage : float or None
         Relative change of the peak by it, of the same; None where it is not known.
+    n_frames : int
+        Number of frames.
     """
 
     sky: float
@@ -64,11 +66,16 @@ class StackNoise:
     offset: tuple[float, float] = (0.0, 0.0)
     light_lift: float = 0.0
     coverage: float | None = None
+    n_frames: int = 1
 
     @property
     def left(self) -> float:
         """Relative error of the peak by uneven coverage, once it is corrected."""
-        return self.sampling if self.coverage is None else UNEVEN_LEFT * self.sampling
+        return self.left_of(self.sampling)
+
+    def left_of(self, error: float) -> float:
+        """Return what is left of an error by uneven coverage where it is known and corrected."""
+        return error if self.coverage is None else UNEVEN_LEFT * error
 
     def variance(self, light: Float64Array) -> Float64Array:
         """Return the variance at pixels of so much light [unit of the image ** 2]."""
@@ -109,7 +116,7 @@ def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float
     first = float(np.sinc(pixfrac) * np.sinc(1 / scale))
     uneven = np.sqrt(4 * first**4 + 4 * first**8)
     sampling = UNEVEN * uneven * unequal / n
-    return StackNoise(sky / (scale**2 * n), grain / n, lift / scale**2, sampling, light_lift=light_lift)
+    return StackNoise(sky / (scale**2 * n), grain / n, lift / scale**2, sampling, light_lift=light_lift, n_frames=n)
 
 
 def aligned_noise(radius_px: Float64Array, profile: Float64Array, noise: StackNoise, sigma_px: float) -> Float64Array:
