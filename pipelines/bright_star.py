@@ -120,7 +120,7 @@ class BrightStar(Pipeline):
 
 def _noise(
     measures: Sequence[FrameMeasure], ranking: FrameRanking, stack: Drizzle, core_px: float
-) -> dict[str, float | tuple[float, float]]:
+) -> dict[str, float | int | tuple[float, float]]:
     """Noise of 100p, for the error of its Strehl ratio, and where its star is."""
     noise = noise_of_frames([measures[i] for i in ranking.order], stack.scale, stack.pixfrac)
     peaks = np.array([measures[i].peak for i in ranking.order])
@@ -135,6 +135,7 @@ def _noise(
         "sampling": noise.sampling,
         "offset_px": coverage.offset,
         "coverage": coverage.peak,
+        "n_frames": noise.n_frames,
     }
 
 

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from scipy.special import gamma, kv
 
-from benchmarks.quality.instrument import Atmosphere, Instrument, Sky, Truth
+from benchmarks.quality.instrument import Atmosphere, Instrument, Sky, Telescope, Truth
 
 ARCSEC = 180 * 3600 / np.pi
 WAVELENGTH_M, PRIMARY_M, SECONDARY_M = 765e-9, 2.1, 0.5
@@ -126,12 +126,15 @@ def corrected_transfers(side: int, pixel_arcsec: float, seed: int, r0_m: float =
 
 @cache
 def independent_transfers(seed: int, r0_m: float) -> np.ndarray:
-    """Return transfer functions as `corrected_transfers`, of exposures of the instrument of truth on its own pixels."""
-    instrument = Instrument(atmosphere=Atmosphere(r0_m=r0_m))
+    """Return transfer functions as `corrected_transfers`, of exposures of the instrument of truth on its own pixels.
+
+    The wings of a star are those of its atmosphere and of the aberrations of its telescope: both are of the seed.
+    """
+    instrument = Instrument(atmosphere=Atmosphere(r0_m=r0_m), telescope=Telescope(seed=seed))
     bank = instrument.bank(N_INDEPENDENT, seed)
     truth = Truth(instrument, Sky(()), bank, 0, N_INDEPENDENT, np.ones(N_INDEPENDENT))
     fy, fx = frequencies(instrument.exposures.size)
     images = np.fft.ifftshift([truth.psf(i) for i in range(N_INDEPENDENT)], axes=(1, 2))
     images /= images.sum(axis=(1, 2), keepdims=True)
-    transfers: np.ndarray = np.fft.rfft2(images) / (np.sinc(fy) * np.sinc(fx))
+    transfers: np.ndarray = (np.fft.rfft2(images) / (np.sinc(fy) * np.sinc(fx))).astype(np.complex64)
     return transfers

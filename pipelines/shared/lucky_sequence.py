@@ -10,7 +10,7 @@ from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import Float32Array, Float64Array
 from obsarchive.science.imaging.drizzle import Drizzle
-from obsarchive.science.imaging.hot_pixels import remove_spikes
+from obsarchive.science.imaging.hot_pixels import remove_spikes, sharpest_star
 from obsarchive.science.imaging.medians import median_of
 from obsarchive.science.imaging.resampling import Turn
 from obsarchive.science.registration.frame_orientation import orient
@@ -24,6 +24,7 @@ from obsarchive.science.registration.frame_ranking import (
 )
 from obsarchive.science.registration.frame_ranking import locate as locate_star
 from obsarchive.science.registration.frame_ranking import measure as measure_star
+from obsarchive.science.registration.guide_star import LEAST_CORE_PX
 from obsarchive.science.registration.guide_star_neighbours import centred, followed, light_at, neighbours, smoothed
 from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import star_list
@@ -65,9 +66,10 @@ class LuckySequence(FrameSequence):
         super().__init__(work, frames)
         self.half = self.half_window_px(window_arcsec, 8)
         optics = optics_of(work)
-        self.core_px = core_px
         if optics is not None:
-            self.core_px = max(0.6, 0.5 * optics.lambda_over_d_arcsec / work.telescope.plate_scale_arcsec)
+            core_px = 0.5 * optics.lambda_over_d_arcsec / work.telescope.plate_scale_arcsec
+        self.diffraction_px = core_px
+        self.core_px = max(LEAST_CORE_PX, core_px)
         self.odd: list[int] = []
 
     def measure(self) -> tuple[GuideStar, list[FrameMeasure], Float64Array]:
@@ -98,7 +100,7 @@ class LuckySequence(FrameSequence):
         def measure_frame(i: int, star: GuideStar | None) -> None:
             if star is not None:
                 window, origins[i] = self._window(i, replace(star, scale_px=scale))
-                measures[i] = measure_star(window, self.core_px, scale)
+                measures[i] = measure_star(window, self.diffraction_px, scale)
 
         for i, star in enumerate(stars):
             self.work.progress(0.4 * i / len(stars), "measuring the guide star")
@@ -144,7 +146,7 @@ class LuckySequence(FrameSequence):
         """Return a measurement with the position of another star, which is (dy, dx) away."""
         expected = origin + np.array([measured.y, measured.x]) + move
         window, corner = self._cut(i, expected, max(2, int(np.hypot(*move) / 2)))
-        star = measure_star(window, self.core_px)
+        star = measure_star(window, self.diffraction_px)
         position = np.array([corner[0] + star.y, corner[1] + star.x])
         if not np.hypot(*(position - expected)) <= LEAST_NEIGHBOUR_PX:
             position = expected
@@ -219,7 +221,7 @@ class LuckySequence(FrameSequence):
         every = Drizzle(self.frames.shape, SCALE, pixfrac)
         threshold = self._spike_level(ranking)
         for i, frame in self.calibrated(np.flatnonzero(ranking.kept).tolist(), 0.4, 1.0, "stacking"):
-            remove_spikes(frame, threshold)
+            remove_spikes(frame, threshold, sharpest_star(self.diffraction_px))
             (best if i in chosen else every).add(frame, *ranking.shifts[i])
         # Both stacks have the same grid: the best frames need not be drizzled again.
         return best, every.merge(best)

@@ -73,6 +73,23 @@ def test_plate_solutions(n: int, order: int) -> None:
     assert abs(np.mean(np.array(off)[:, 3])) < 0.3 * np.median(np.array(claimed)[:, 3])
 
 
+def test_five_stars_of_which_four_agree_by_chance_are_all_kept() -> None:
+    """Without the fifth star the errors would be those of the four, far too small."""
+    truth = PlateSolution((150.0, 20.0), (499.5, 499.5), 0.3 * np.array([[-1.0, 0.0], [0.0, 1.0]]))
+    y, x = np.array([100.0, 850.0, 120.0, 900.0, 480.0]), np.array([130.0, 90.0, 870.0, 820.0, 520.0])
+    sky = truth.sky(y, x)
+
+    def matched(off_px: float) -> int:
+        # four stars leave 0.019 of the squares of all residuals with 0.25 pixels, as chance does in 1 of 500
+        moved = y + np.array([0.01, -0.02, -0.02, 0.01, off_px]), x + np.array([0.02, 0.01, -0.01, -0.02, 0.0])
+        found = match_stars(moved, sky, truth, Uncertainty(match_arcsec=1.0))
+        assert found is not None
+        return len(found.stars)
+
+    assert matched(0.25) == 5
+    assert matched(2.5) == 4
+
+
 @pytest.mark.parametrize("n", [5, 15, 60])
 def test_zero_points(n: int) -> None:
     off, claimed = [], []

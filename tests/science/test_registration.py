@@ -15,9 +15,11 @@ from obsarchive.errors import Unprocessable
 from obsarchive.science.imaging.calibration import Calibration
 from obsarchive.science.imaging.combining import combine
 from obsarchive.science.imaging.drizzle import Drizzle
-from obsarchive.science.imaging.hot_pixels import without_spikes
+from obsarchive.science.imaging.hot_pixels import sharpest_star, without_spikes
+from obsarchive.science.psf.model import Optics, diffraction_limited_psf
 from obsarchive.science.registration.frame_ranking import classify, cut, guide_star, locate, measure, rank_frames
-from obsarchive.science.registration.guide_star import FrameMeasure
+from obsarchive.science.registration.guide_star import LEAST_CORE_PX, FrameMeasure
+from obsarchive.science.registration.pixel_phase import phase_error
 from obsarchive.simulation import scenes
 from obsarchive.simulation.emccd import Detector
 
@@ -116,6 +118,35 @@ def test_a_single_frame_with_cosmic_rays():
 def test_no_star_is_taken_for_a_spike(sigma, y, x):
     star = gaussian(y, x, 1e4, sigma, (32, 32)).astype(np.float32)
     np.testing.assert_array_equal(without_spikes(star, 1.0), star)
+
+
+def diffraction_limited(pixel_arcsec, y, x, side=64):
+    """A star of 1e5 counts on pixels of a 2.1 m telescope at 765 nm, and half of lambda / D in them."""
+    optics = Optics(2.1, 0.5, 765.0)
+    star = 1e5 * diffraction_limited_psf(optics, pixel_arcsec, side, (1.0,), (y, x))
+    return star.astype(np.float32), optics.lambda_over_d_arcsec / pixel_arcsec / 2
+
+
+@settings(max_examples=20, deadline=None)
+@given(pixel=st.floats(0.03, 0.1), y=st.floats(-0.5, 0.5), x=st.floats(-0.5, 0.5))
+def test_no_star_on_wide_pixels_is_taken_for_a_spike(pixel, y, x):
+    star, core = diffraction_limited(pixel, y, x)
+    inner = (slice(30, 35),) * 2
+    np.testing.assert_array_equal(without_spikes(star, 50.0, sharpest_star(core))[inner], star[inner])
+    hot = star.copy()
+    hot[10, 12] = 5000
+    assert without_spikes(hot, 50.0, sharpest_star(core))[10, 12] < 50
+
+
+@settings(max_examples=20, deadline=None)
+@given(y=st.floats(-0.5, 0.5), x=st.floats(-0.5, 0.5))
+def test_positions_on_wide_pixels_do_not_depend_on_the_place_in_a_pixel(y, x):
+    window, core = diffraction_limited(0.0694, y, x)
+    assert phase_error(core, LEAST_CORE_PX) == pytest.approx(0.071, abs=0.001)
+    result = measure(window, core)
+    # 0.085 without the correction; the obstruction of the pupil raises the error by a tenth
+    assert (result.y - 32, result.x - 32) == pytest.approx((y, x), abs=0.02)
+    assert phase_error(1.0, 1.0) == 0
 
 
 def test_windows_are_moved_inwards_at_the_border():

@@ -331,21 +331,38 @@ def _consistent(
     pairs: tuple[IndexArray, IndexArray],
     fit: tuple[PlateSolution, int],
 ) -> tuple[IndexArray, IndexArray]:
-    """Return the pairs without a mismatch among few, which bends the fit so that its residual does not stand out."""
+    """Return the pairs without a mismatch among few, which bends the fit so that its residual does not stand out.
 
-    def rms(mine: IndexArray, theirs: IndexArray) -> float:
+    Of five stars, four may agree by chance so much better that their errors would be far too small.
+    """
+
+    def squares(mine: IndexArray, theirs: IndexArray) -> float:
         moved = _about(_fitted(pixels, sky, (mine, theirs), fit), pixels, fit[0])[mine]
-        return float(np.sqrt(np.mean((moved - sky[theirs]) ** 2)))
+        return float(np.sum((moved - sky[theirs]) ** 2))
 
     mine, theirs = pairs
     while LEAST_MATCHED + 1 < len(mine) <= FEW_STARS:
+        n, together = len(mine), squares(mine, theirs)
         # leave-one-out: refits are affordable, as this is for few stars only
-        without = [rms(np.delete(mine, i), np.delete(theirs, i)) for i in range(len(mine))]
+        without = [squares(np.delete(mine, i), np.delete(theirs, i)) for i in range(n)]
         worst = int(np.argmin(without))
-        if without[worst] * OUTLIER_FACTOR >= rms(mine, theirs):
+        left = without[worst] / together if together > 0 else 1.0
+        factor = np.sqrt(n / (n - 1) * left)
+        if factor * OUTLIER_FACTOR >= 1 or n * _chance_of_agreement(left, n - 1, fit[1]) > FALSE_ALARM:
             break
         mine, theirs = np.delete(mine, worst), np.delete(theirs, worst)
     return mine, theirs
+
+
+def _chance_of_agreement(left: float, n: int, order: int) -> float:
+    """Return the probability that a given star's removal leaves so small a share of the squares of the residuals.
+
+    What n other stars leave has 2 n less the unknowns degrees of freedom, what one star adds has two: the share is
+    a beta deviate (Cook & Weisberg 1982, Residuals and Influence in Regression, section 2.2).
+    """
+    level = _affordable(order, n)
+    freedom = 2 * n - max(4, (level + 1) * (level + 2))
+    return float(left ** (freedom / 2))
 
 
 def _about(solution: PlateSolution, pixels: tuple[FloatArray, FloatArray], guess: PlateSolution) -> FloatArray:

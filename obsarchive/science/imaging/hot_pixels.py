@@ -1,20 +1,32 @@
 """Removal of hot pixels and cosmic rays from a single image of stars."""
 
+from functools import lru_cache
+
 import numpy as np
 from numba import njit
+from scipy.ndimage import uniform_filter
+from scipy.special import j1
 
 from obsarchive.science.arrays import Float32Array
 
 MAX_PASSES = 16
 MAX_SPIKES = 100_000
 """Largest number of spikes in one pass: more mean that the threshold is within the noise."""
+SHARPEST = 4.0
+"""Pixels of stars of a FWHM of 1.7 pixels and more are less than so many times as bright as the third-brightest
+neighbour."""
+_MARGIN = 1.2
+"""For noise and for obstructions wider than `_OBSTRUCTION`."""
+_OBSTRUCTION = 0.25
+_POINTS = 11
+"""Along a pixel, for the light in it and for places of a star."""
 
 
-def without_spikes(image: Float32Array, threshold: float) -> Float32Array:
+def without_spikes(image: Float32Array, threshold: float, sharpest: float = SHARPEST) -> Float32Array:
     """Return an image without hot pixels and cosmic-ray tracks.
 
-    A pixel above the threshold and above four times the third-brightest of its eight neighbours is sharper
-    than a star of FWHM 1.7 pixel; it is replaced by that neighbour. A track is removed from its ends, pass by pass.
+    A pixel above the threshold and above `sharpest` times the third-brightest of its eight neighbours is sharper
+    than a star; it is replaced by that neighbour. A track is removed from its ends, pass by pass.
 
     Parameters
     ----------
@@ -22,16 +34,18 @@ def without_spikes(image: Float32Array, threshold: float) -> Float32Array:
         Background-subtracted image.
     threshold : float
         Fainter pixels are not replaced [counts/pixel]; single photo-electrons of an EMCCD are spikes, too.
+    sharpest : float
+        How many times as bright the brightest pixel of a star may be; see `sharpest_star`.
 
     Returns
     -------
     ndarray (ny, nx) float32
         Cleaned copy; the outermost pixels are unchanged.
     """
-    return remove_spikes(image.copy(), threshold)
+    return remove_spikes(image.copy(), threshold, sharpest)
 
 
-def remove_spikes(image: Float32Array, threshold: float) -> Float32Array:
+def remove_spikes(image: Float32Array, threshold: float, sharpest: float = SHARPEST) -> Float32Array:
     """Remove spikes in place, see :func:`without_spikes`.
 
     Parameters
@@ -40,6 +54,8 @@ def remove_spikes(image: Float32Array, threshold: float) -> Float32Array:
         Background-subtracted image; changed.
     threshold : float
         Fainter pixels are not replaced [counts/pixel].
+    sharpest : float
+        As there.
 
     Returns
     -------
@@ -49,14 +65,44 @@ def remove_spikes(image: Float32Array, threshold: float) -> Float32Array:
     found = np.empty((min(image.size, MAX_SPIKES), 2), np.int32)
     values = np.empty(len(found), image.dtype)
     for _ in range(MAX_PASSES):
-        if not _erode_spikes(image, np.float32(threshold), found, values):
+        if not _erode_spikes(image, (np.float32(threshold), np.float32(sharpest)), found, values):
             break
     return image
 
 
+@lru_cache(maxsize=16)
+def sharpest_star(core_px: float) -> float:
+    """Return how many times brighter a star's brightest pixel may be than the third-brightest around it.
+
+    A star as sharp as the telescope allows is the extreme, at the place in a pixel where most of its light is in that
+    one: with pixels as wide as its core it would pass for a hot pixel.
+
+    Parameters
+    ----------
+    core_px : float
+        Half of lambda / D [pixel].
+
+    Returns
+    -------
+    float
+        Factor for `without_spikes`, at least `SHARPEST`.
+    """
+    reach = 5 * _POINTS // 2
+    axis = np.arange(-reach, reach + 1) / _POINTS
+    # J1(v) / v is 0 / 0 in the middle
+    v = np.maximum(np.pi * np.hypot(axis[:, np.newaxis], axis) / (2 * core_px), 1e-9)
+    light = uniform_filter(((j1(v) - _OBSTRUCTION * j1(_OBSTRUCTION * v)) / v) ** 2, _POINTS)
+    ratios = []
+    for dy, dx in np.ndindex(*2 * [_POINTS // 2 + 1]):
+        nine = light[reach % _POINTS + dy :: _POINTS, reach % _POINTS + dx :: _POINTS][1:4, 1:4].ravel()
+        ratios.append(nine[4] / np.sort(np.delete(nine, 4))[-3])
+    return max(SHARPEST, _MARGIN * float(max(ratios)))
+
+
 @njit(cache=True)
-def _erode_spikes(image, threshold, found, values):  # type: ignore[no-untyped-def]
+def _erode_spikes(image, limits, found, values):  # type: ignore[no-untyped-def]
     """One pass: all spikes are found before the first one is replaced; returns their number."""
+    threshold, sharpest = limits
     ny, nx = image.shape
     n_spikes = 0
     for y in range(1, ny - 1):
@@ -68,7 +114,7 @@ def _erode_spikes(image, threshold, found, values):  # type: ignore[no-untyped-d
             if image[y, x] > threshold and n_spikes < len(values):
                 # the two brightest neighbours may be of the same track
                 third = _third_of_neighbours(image, y, x)
-                if image[y, x] > max(4 * third, threshold):
+                if image[y, x] > max(sharpest * third, threshold):
                     found[n_spikes, 0], found[n_spikes, 1] = y, x
                     values[n_spikes] = third
                     n_spikes += 1

@@ -96,13 +96,6 @@ class Peak:
         by_lift = LIFT_ERROR * (lift[i] - lift[0] / 2)
         return 2 * half, 2 * float(np.sqrt(np.sum(kernel**2 * variance) + by_lift**2) / abs(slope))
 
-    def share_beyond(self, limit: float) -> float:
-        """Return the share of the height that comes from frequencies beyond a limit along either axis [1/pixel]."""
-        within = np.abs(self.frequency) <= limit
-        low = self.spectrum * np.outer(within, within)
-        share = 1 - float((self._waves(0, self.y) @ low @ self._waves(0, self.x)).real) / self.height
-        return min(max(share, 0.0), 1.0)
-
     def _rings(self, radii: Float64Array) -> Float64Array:
         """Return the means of the interpolated image on circles around the maximum."""
         terms = np.outer(self._waves(0, self.y), self._waves(0, self.x)) * self.spectrum

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array
-from obsarchive.science.registration.guide_star import FrameMeasure, light_noise
+from obsarchive.science.registration.guide_star import FrameMeasure, noise_and_speckles
 from obsarchive.science.statistics import robust_sigma
 
 UNEVEN = 2.5
@@ -55,6 +55,8 @@ class StackNoise:
         [pixel].
     coverage : float or None
         Relative change of the peak by it, of the same; None where it is not known.
+    n_frames : int
+        Number of frames.
     """
 
     sky: float
@@ -64,11 +66,16 @@ class StackNoise:
     offset: tuple[float, float] = (0.0, 0.0)
     light_lift: float = 0.0
     coverage: float | None = None
+    n_frames: int = 1
 
     @property
     def left(self) -> float:
         """Relative error of the peak by uneven coverage, once it is corrected."""
-        return self.sampling if self.coverage is None else UNEVEN_LEFT * self.sampling
+        return self.left_of(self.sampling)
+
+    def left_of(self, error: float) -> float:
+        """Return what is left of an error by uneven coverage where it is known and corrected."""
+        return error if self.coverage is None else UNEVEN_LEFT * error
 
     def variance(self, light: Float64Array) -> Float64Array:
         """Return the variance at pixels of so much light [unit of the image ** 2]."""
@@ -95,19 +102,21 @@ def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float
     """
     known = [m.noise for m in measures if m.noise is not None]
     n = max(len(known), 1)
-    grain = light_noise(measures)
+    grain, speckles = noise_and_speckles(measures)
     sky = float(np.mean([noise.variance for noise in known])) if known else 0.0
     lift = float(np.mean([noise.lift * noise.variance for noise in known])) if known else 0.0
     peaks = np.array([m.peak for m in measures if m.noise is not None])
     lifts = np.array([noise.lift for noise in known])
-    light_lift = grain * float(lifts @ peaks / peaks.sum()) if known and peaks.sum() > 0 else 0.0
+    # frames are aligned on what their pixels fold back, too
+    lifting = np.array([grain + 2 * noise.folded * speckles for noise in known])
+    light_lift = float((lifting * lifts) @ peaks / peaks.sum()) if known and peaks.sum() > 0 else 0.0
     sharpness = np.array([m.peak / m.flux for m in measures if m.noise is not None and m.flux > 0])
     unequal = float(np.std(sharpness) / np.mean(sharpness)) if len(sharpness) > 1 else 0.0
     # weight of the drops of one frame: amplitudes of its harmonics along one axis, and along both
     first = float(np.sinc(pixfrac) * np.sinc(1 / scale))
     uneven = np.sqrt(4 * first**4 + 4 * first**8)
     sampling = UNEVEN * uneven * unequal / n
-    return StackNoise(sky / (scale**2 * n), grain / n, lift / scale**2, sampling, light_lift=light_lift)
+    return StackNoise(sky / (scale**2 * n), grain / n, lift / scale**2, sampling, light_lift=light_lift, n_frames=n)
 
 
 def aligned_noise(radius_px: Float64Array, profile: Float64Array, noise: StackNoise, sigma_px: float) -> Float64Array:

@@ -4,7 +4,7 @@ Both are measured alike: same pixels, same circular aperture, and a peak interpo
 the spatial frequencies that the telescope transmits (Roberts et al. 2004, Proc. SPIE 5490, 504 compare such methods).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +14,7 @@ from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 from obsarchive.science.psf.band_limited_peak import band_limited_peak
 from obsarchive.science.psf.core_and_halo import CoreAndHalo, fit_core_and_halo
+from obsarchive.science.psf.coverage_scatter import CoverageScatter, coverage_scatter
 from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_limited_psf
 from obsarchive.science.psf.neighbours import profile_among_neighbours
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, StarProfile
@@ -35,9 +36,6 @@ _LOWEST_RATIO = 0.005
 _TRUSTED_ERROR = 0.25
 """Largest relative error of a trusted ratio."""
 _LEAST_CORE_SHARE = 0.1
-_UNSEEN_PEAK, _UNSEEN_WIDTH, _UNSEEN_SHIFT = 0.8, 0.8, 1.7
-"""Errors of height and width (relative) and place (pixels of a frame) of a peak whose frequencies are all beyond the
-sampling limit of the frames; those of a share of them are so much smaller. From stars by Fourier optics."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +147,9 @@ def measure_strehl(
     searched_px = float(
         np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, np.sqrt(DROP_VARIANCE) * response_px[0])
     )
-    lifts = aligned_noise(found.radii, found.profile, noise, searched_px)
+    places = coverage_scatter(optics, pixel_arcsec, response_px, noise.n_frames)
+    lifted = replace(noise, lift=noise.lift + places.lift * found.height)
+    lifts = aligned_noise(found.radii, found.profile, lifted, searched_px)
     lift = float(lifts[0])
     # what uneven coverage takes from the peak makes it wider
     uneven = noise.coverage or 0.0
@@ -166,28 +166,22 @@ def measure_strehl(
     fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, lifts) or (fit.fwhm, np.nan)
     fwhm *= 1 + uneven / 2
     core = fit.core * (1 + uneven / 2 / max(fit.core_share, _LEAST_CORE_SHARE))
-    # what uneven coverage does to the peak it does to its surroundings, too; half of the squares along either axis
-    widened = noise.sampling / 2.355
-    # what frames cannot sample lies where noise and the phase of their pixels put it
-    unseen = ideal.share_beyond(0.5 / response_px[0])
-    blurred = _UNSEEN_WIDTH * unseen
-    shifted = np.hypot(widened * fwhm / np.sqrt(2), _UNSEEN_SHIFT * unseen * response_px[0])
-    # the core has to answer for the whole peak
-    of_core = np.hypot(widened / fit.core_share, blurred)
+    of_fwhm, of_core, of_halo = _errors_by_coverage(fit, ratio, noise, places)
+    shifted = np.hypot(noise.sampling / 2.355 * fwhm / np.sqrt(2), places.place * fwhm)
     flux_error = star.flux_error(variance)
     by_light = peak_error / peak, LIFT_ERROR * lift / peak, flux_error / star.flux
-    relative = *by_light, noise.left, _UNSEEN_PEAK * unseen
+    relative = *by_light, noise.left, noise.left_of(places.peak)
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(
         ratio=ratio,
         ratio_error=error,
         fwhm_arcsec=fwhm * pixel_arcsec,
-        fwhm_error_arcsec=float(np.hypot(fwhm_error, np.hypot(widened, blurred) * fwhm)) * pixel_arcsec,
+        fwhm_error_arcsec=float(np.hypot(fwhm_error, of_fwhm * fwhm)) * pixel_arcsec,
         core_arcsec=core * pixel_arcsec,
         core_error_arcsec=float(np.hypot(fit.core_error, of_core * core)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
-        halo_error_arcsec=float(np.hypot(fit.halo_error, np.hypot(widened, blurred / 2) * fit.halo)) * pixel_arcsec,
+        halo_error_arcsec=float(np.hypot(fit.halo_error, of_halo * fit.halo)) * pixel_arcsec,
         y=row + dy - noise.offset[0],
         x=column + dx - noise.offset[1],
         y_error=float(np.hypot(place_errors[0], shifted)),
@@ -198,6 +192,20 @@ def measure_strehl(
         reason=reason,
         box=star.box.astype(np.float32),
     )
+
+
+def _errors_by_coverage(
+    fit: CoreAndHalo, ratio: float, noise: StackNoise, places: CoverageScatter
+) -> tuple[float, float, float]:
+    """Return the relative errors of FWHM, core and halo by frames that cover the pixels unevenly."""
+    # what it does to the peak it does to its surroundings, too; half of the squares along either axis
+    widened = noise.sampling / 2.355
+    # the core has to answer for the whole peak
+    of_core = np.hypot(widened / fit.core_share, noise.left_of(places.width))
+    # light of both is the square of the sum of amplitudes: that of the core over that of the halo
+    amplitudes = np.sqrt(np.clip(ratio, 0, 0.5) / np.clip(1 - ratio, 0.5, 1))
+    of_halo = np.hypot(widened, places.width * amplitudes)
+    return float(np.hypot(widened, places.width)), float(of_core), float(of_halo)
 
 
 def _doubts(star: StarProfile, fit: CoreAndHalo, ratio: float, error: float, sharpest_px: float) -> list[str]:

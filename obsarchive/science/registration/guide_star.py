@@ -16,8 +16,10 @@ from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Complex64Array, Complex128Array, Float32Array, Float64Array, FloatArray
-from obsarchive.science.imaging.hot_pixels import without_spikes
+from obsarchive.science.imaging.hot_pixels import sharpest_star, without_spikes
 from obsarchive.science.imaging.medians import median_of
+from obsarchive.science.registration.photon_transfer import folded_share, grain_of_rings, sums_of_rings
+from obsarchive.science.registration.pixel_phase import without_phase_error
 from obsarchive.science.registration.rival_peaks import RivalPeak, rival_of
 from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
@@ -30,8 +32,10 @@ LEAST_NOISE = 1e-9
 """Least noise, relative to the highest pixel, for images without any."""
 GRAIN_HALF_PX = 15
 """Half side of the square in which noise is compared with light [pixel]."""
+LEAST_CORE_PX = 0.6
+"""Least sigma of the Gaussian that smooths a window: of a narrower one pixels would hardly know the peak [pixel]."""
 WELL_SAMPLED_PX = 0.8
-"""Sigma of the core from which on the noise of light is known well enough to say how it lifts the peak [pixel]."""
+"""Half of lambda / D from which on the finest frequencies hold noise alone [pixel]."""
 DROP_VARIANCE = 0.04
 """Of the square drops of a drizzled stack and its pixels [pixel^2]."""
 SIXTH_DIFFERENCES = 924.0
@@ -88,6 +92,10 @@ class PositionNoise:
         [counts/pixel]: their quotient is the grain, the variance by one count of light.
     rival : RivalPeak or None
         Another peak that is nearly as high, which the true place may be.
+    rings : ndarray (k, 4) or None
+        Of pixels wider than half of lambda / D, whose finest frequencies hold light: see `sums_of_rings`.
+    folded : float
+        Of these pixels: `folded_share`.
     """
 
     sky: Float64Array
@@ -97,6 +105,8 @@ class PositionNoise:
     excess: float
     total: float
     rival: RivalPeak | None = None
+    rings: Float64Array | None = None
+    folded: float = 0.0
 
     def covariance(self, grain: float) -> Float64Array:
         """Return the covariance of the position (2, 2) with noise of this variance by one count of light [pixel^2]."""
@@ -256,7 +266,8 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     window : ndarray (ny, nx)
         Calibrated counts; pixels that are not finite count as background.
     core_sigma_px : float
-        Size of the core [pixel]: 0.42 lambda / D is the diffraction limit, 0.5 lambda / D ranks frames better.
+        Size of the core [pixel]: 0.42 lambda / D is the diffraction limit, 0.5 lambda / D ranks frames better. Not
+        below `LEAST_CORE_PX`, but what is sharper than a star of this size is a hot pixel.
     scale_px : float, optional
         Size of the whole star, from `guide_star` [pixel]. None: the position is always that of the core.
 
@@ -270,7 +281,8 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
         middle_y, middle_x = ((n - 1) / 2 for n in window.shape)
         return FrameMeasure(middle_y, middle_x, np.nan, np.nan, np.nan, np.nan, 0.0, 0.0, np.nan)
     signal = np.nan_to_num(np.asarray(window, np.float32) - np.float32(sky), posinf=0, neginf=0)
-    clean = without_spikes(signal, 8 * noise)
+    clean = without_spikes(signal, 8 * noise, sharpest_star(core_sigma_px))
+    diffraction_px, core_sigma_px = core_sigma_px, max(core_sigma_px, LEAST_CORE_PX)
     spectrum = fft.rfft2(clean)
     (y, x), terms, smooth = _highest_point(spectrum, window.shape, core_sigma_px)
     rival = rival_of(smooth, (y, x), float(terms[0, 0]), core_sigma_px)
@@ -284,10 +296,15 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
         distance = np.hypot(y - centre[0], x - centre[1]) / scale_px
         if snr < CORE_MIN_SNR or sharpness < SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * distance:
             (y, x), kernel_px, curved, rival = centre, 1.5 * scale_px, around, None
+    if kernel_px == core_sigma_px:
+        y, x = (without_phase_error(place, diffraction_px, core_sigma_px) for place in (y, x))
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
     moved = _position_noise(clean, (y, x), curved, kernel_px)
+    if moved and diffraction_px < WELL_SAMPLED_PX:
+        sums = sums_of_rings(clean[3:-3, 3:-3], _finest(clean) ** 2 - moved.variance, (y - 3, x - 3))
+        moved = replace(moved, rings=sums, folded=folded_share(diffraction_px, kernel_px))
     moved = moved and replace(moved, rival=rival)
     return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, float(np.nanmax(window)), moved)
 
@@ -299,7 +316,9 @@ def position_errors(measures: Sequence[FrameMeasure]) -> Float64Array:
     light, and by the chance that another peak would be the highest one without noise; how far turbulence moves the
     peak of a frame from the star is no error of it. How noise grows with the light (by the gain, and by the register of
     an electron-multiplying CCD) is measured in all frames together, in the spatial frequencies that the telescope does
-    not transmit; an upper limit where pixels are too coarse for that.
+    not transmit. Pixels wider than half of lambda / D have none of these: the noise of the light is told from its
+    speckles, and errors hold what the light that such pixels fold back does to the peak (`folded_share`). Amplitudes of
+    core and speckles add up, so that the square of a core in speckles is uncertain by twice the product of both.
 
     Parameters
     ----------
@@ -311,19 +330,35 @@ def position_errors(measures: Sequence[FrameMeasure]) -> Float64Array:
     ndarray (n, 2)
         Standard errors (y, x) [pixel]; NaN without a star.
     """
-    grain = light_noise(measures)
+    grain, speckles = noise_and_speckles(measures)
     errors = np.full((len(measures), 2), np.nan)
     for i, noise in enumerate(m.noise for m in measures):
         if noise is not None:
-            errors[i] = np.sqrt(np.maximum(np.diag(noise.covariance(grain)), 0))
+            errors[i] = np.sqrt(np.maximum(np.diag(noise.covariance(grain + 2 * noise.folded * speckles)), 0))
     return errors
 
 
-def light_noise(measures: Sequence[FrameMeasure]) -> float:
-    """Return the variance by one count of light, from all frames of a star [counts]; 0 where none is seen."""
+def noise_and_speckles(measures: Sequence[FrameMeasure]) -> tuple[float, float]:
+    """Return the variances by one count of light, from all frames of a star; 0 where none is seen.
+
+    Parameters
+    ----------
+    measures : sequence of n FrameMeasure
+        The star in every frame.
+
+    Returns
+    -------
+    (float, float)
+        By noise, and at the core by speckles that pixels wider than half of lambda / D do not resolve [counts].
+    """
     known = [m.noise for m in measures if m.noise is not None]
+    rings = [noise.rings for noise in known if noise.rings is not None]
+    if rings:
+        k = min(len(sums) for sums in rings)
+        together = np.sum([sums[:k] for sums in rings], axis=0)
+        return grain_of_rings(together, float(np.mean([noise.variance for noise in known])))
     total = sum(noise.total for noise in known)
-    return max(sum(noise.excess for noise in known) / total, 0.0) if total > 0 else 0.0
+    return max(sum(noise.excess for noise in known) / total, 0.0) if total > 0 else 0.0, 0.0
 
 
 def _position_noise(
@@ -345,7 +380,7 @@ def _position_noise(
     by_light = _products(along_y, part, along_x) / unit
     # slopes of noise under the Gaussian, times those under a drop: white noise through both, over that through two
     # Gaussians
-    narrow = 4 / (1 + DROP_VARIANCE / sigma_px**2) ** 2 if sigma_px > WELL_SAMPLED_PX else 0.0
+    narrow = 4 / (1 + DROP_VARIANCE / sigma_px**2) ** 2
     around, _ = cut(image, *place, GRAIN_HALF_PX)
     fine = _finest(around)
     return PositionNoise(
