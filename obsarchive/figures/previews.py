@@ -17,8 +17,11 @@ from obsarchive.figures.image_scaling import Box, Point, View, checked, levels, 
 from obsarchive.science.arrays import AnyArray
 
 _LENGTHS_ARCSEC = (*(m * 10.0**e for e in (-3, -2, -1, 0, 1) for m in (1, 2, 5)), 60, 120, 300, 600, 1200, 3600)
-_MARGIN, _SMALL, _LARGE = 0.025, 0.021, 0.026
-"""Distance of text from the edges of a picture, height of ordinary text and of titles, as fractions of its side."""
+_MARGIN, _SMALL, _LARGE = 0.025, 0.031, 0.035
+"""Distance of text from the edges of a picture, height of ordinary text and of titles, as fractions of its side.
+
+On a phone the side is 355 points, where letters of fewer than 10 points cannot be read.
+"""
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,17 @@ def test_the_compass_points_where_the_sky_does(north_angle_deg: float, east_left
         np.testing.assert_allclose(seen, expected, atol=0.06)  # letters are drawn on whole pixels: 2 of 80
 
 
+@pytest.mark.parametrize("size_px", [800, 1200])
+def test_letters_are_read_on_a_phone(size_px: int) -> None:
+    """Where pictures are 355 points wide, capitals need 7."""
+    tones = indices(preview_full(EMPTY, Sky(1e9), size_px=size_px))
+    labelled, _ = ndimage.label(tones > (BLACK + WHITE) // 2, np.ones((3, 3)))
+    *letters, _ = sorted(ndimage.find_objects(labelled), key=lambda part: tones[part].size)
+    heights = [(rows.stop - rows.start) * 355 / size_px for rows, _ in letters]
+    assert len(heights) == 2
+    assert min(heights) > 7
+
+
 def test_north_is_up_and_east_is_left_by_default() -> None:
     arrows = compass(indices(preview_full(EMPTY, Sky(1e9), size_px=1000)))
     np.testing.assert_allclose(arrows["N"], [-1, 0], atol=0.06)
