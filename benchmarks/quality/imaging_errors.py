@@ -51,7 +51,9 @@ optics* are those of the instrument of the nights below, whose wings fall as r^(
 are corrected for their phase in the pixel, 0.07 pixels. The noise of the light is told from the speckles by rings of
 different light. What a dozen frames leave uncertain is what their places happen to be, 9 % of the peak, of which the
 correction for uneven coverage leaves two fifths, 8 % of the FWHM and a tenth of a FWHM in position; it is calculated
-from optics, pixels, drops and number of frames.
+from optics, pixels, drops and number of frames. The rows are those before the search for the highest point of stars
+on the corners of wide pixels was mended; in sixty trials with it the pulls of positions in frames scatter by 1.00 and
+1.01, and one flux was 9 errors too small.
 
 What does not hold, and why. *Core of undersampled stars*: cores are found 4 % too wide at a Strehl ratio of 6 % and are
 right within 2 % at 18 and 40 %, the FWHM is 3 to 5 % too narrow, about half of the errors that are claimed. The formula
