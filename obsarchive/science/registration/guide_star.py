@@ -34,6 +34,8 @@ GRAIN_HALF_PX = 15
 """Half side of the square in which noise is compared with light [pixel]."""
 LEAST_CORE_PX = 0.6
 """Least sigma of the Gaussian that smooths a window: of a narrower one pixels would hardly know the peak [pixel]."""
+MOST_STEP_PX = 0.6
+"""Longest step towards the highest point, which is within half a pixel of the highest pixel of a star [pixel]."""
 WELL_SAMPLED_PX = 0.8
 """Half of lambda / D from which on the finest frequencies hold noise alone [pixel]."""
 DROP_VARIANCE = 0.04
@@ -592,8 +594,9 @@ def _highest_point(
         if by_yy + by_xx >= 0 or determinant <= 0:
             break  # no maximum here, a window without a star: the pixel has to do
         step = np.array([by_xx * by_y - by_yx * by_x, by_yy * by_x - by_yx * by_y]) / determinant
-        # a step beyond the neighbouring pixels would leave the region where the expansion holds
-        position = np.clip(position - step, start - 1, start + 1)
+        # a step beyond the neighbouring pixels would leave the region where the expansion holds; a long one would lead
+        # from one side of a peak between wide pixels to the other, and back
+        position = np.clip(position - np.clip(step, -MOST_STEP_PX, MOST_STEP_PX), start - 1, start + 1)
     terms = _derivatives(smooth_spectrum, shape, position)
     return (float(position[0]), float(position[1])), terms, smooth
 
