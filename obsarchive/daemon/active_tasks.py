@@ -191,6 +191,7 @@ class ActiveTasks:
         link, step = running.link, running.step
         if link is None or step is None:
             return
+        ended = utc_now()  # before what follows from it is written
         before = running.subject.pipeline(link.pipeline.name).step(step.name)
         inputs = inputs_of(running.subject, step, running.context)
         update = update_after(result, before, running.has_begun, inputs, self.config.daemon)
@@ -213,7 +214,7 @@ class ActiveTasks:
             {
                 "state": str(state),
                 "message": message,
-                "finished": utc_now(),
+                "finished": ended,
                 "duration_s": round(time.monotonic() - running.started, 2),
                 "cpu_s": result.cpu_s,
                 "peak_memory_mb": result.peak_memory_mb,

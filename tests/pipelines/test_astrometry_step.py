@@ -199,5 +199,5 @@ def test_an_empty_image_gives_an_empty_table(archive: Bench, engine: str) -> Non
 
 
 def test_an_engine_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'fast' or 'photutils'; found 'daophot'"):
+    with pytest.raises(ConfigError, match="'fast' or 'photutils' is expected; found 'daophot'"):
         Photometry(steps={"measure": {"engine": "daophot"}})

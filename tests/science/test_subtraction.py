@@ -17,6 +17,7 @@ from obsarchive.science.psf import subtraction
 from obsarchive.science.psf.companion_detection import aperture_flux, snr_map, without_halo
 from obsarchive.science.psf.contrast import Subtraction, companion_of, subtract_star
 from obsarchive.science.psf.subtraction import (
+    MARGIN_PX,
     References,
     best_correlated,
     correlations,
@@ -161,6 +162,9 @@ def test_a_companion_speaks_against_a_reference_and_common_speckles_do_not() -> 
     assert "52 pixels away" in companion_of(target(SEEDS[0], True)["100p"], others, FWHM_PX)
     bright = others[0] + 0.1 * ndimage.shift(others[0], (40, 30), order=1)
     assert "something 50 pixels away" in companion_of(bright, others[:0], FWHM_PX)
+    with_margin = np.pad(others[0], MARGIN_PX)
+    with_margin[10:14, 120:124] = 0.01  # beyond the stamp of a reference
+    assert companion_of(with_margin, others[:0], FWHM_PX) == ""
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.3, -0.45), (-0.2, 0.4)])

@@ -24,6 +24,7 @@ from obsarchive.science.psf.companion_detection import (
 from obsarchive.science.psf.companion_fit import fit_companion
 from obsarchive.science.psf.injected_companions import INNER_FWHM, ContrastCurve, Place, Throughputs, robust_scatter
 from obsarchive.science.psf.subtraction import (
+    STAMP_SIDE,
     Components,
     References,
     best_correlated,
@@ -348,14 +349,15 @@ def companion_of(stamp: FloatArray, others: FloatArray, fwhm_px: float) -> str:
     """Return a description of the companion that disqualifies a star as a reference; empty for a single star.
 
     The star is subtracted with other stars as references: structures common to them are speckles, not companions. With
-    fewer than `LEAST_OTHERS`, the halo, the median of each ring, is subtracted instead.
+    fewer than `LEAST_OTHERS`, the halo, the median of each ring, is subtracted instead, and what lies beyond the stamps
+    of references, where the edge of an image may be, does not count.
 
     Parameters
     ----------
     stamp : ndarray (side, side)
-        Centred stamp of flux 1.
+        Centred stamp of flux 1, with or without a margin.
     others : ndarray (k, side, side)
-        Stamps of other stars with the same optics.
+        Stamps of other stars with the same optics, without a margin.
     fwhm_px : float
         FWHM of the star [pixel].
 
@@ -369,6 +371,8 @@ def companion_of(stamp: FloatArray, others: FloatArray, fwhm_px: float) -> str:
         return f"a companion {found[0].separation_px:.0f} pixels away, {found[0].snr:.1f} sigma" if found else ""
     fwhm_px = max(fwhm_px, LEAST_FWHM_PX)
     # further out than otherwise: without references the speckles close to the star remain
-    y, x, level = brightest_source(snr_map(without_halo(stamp), fwhm_px), fwhm_px, 2 * fwhm_px)
+    snr = snr_map(without_halo(stamp), fwhm_px)
+    snr = np.where(radii(len(snr)) <= STAMP_SIDE // 2, snr, np.nan)
+    y, x, level = brightest_source(snr, fwhm_px, 2 * fwhm_px)
     distance = np.hypot(y - len(stamp) // 2, x - len(stamp) // 2)
     return f"something {distance:.0f} pixels away, {level:.1f} sigma" if level >= FOUND_BY_HALO else ""
