@@ -27,6 +27,8 @@ from obsarchive.errors import ConfigError, did_you_mean
 
 
 def _absolute(path: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path without the character 0 is expected")
     folder: Path = (info.context or {}).get("folder", Path.cwd())
     return (folder / path.expanduser()).absolute()
 

@@ -1,6 +1,7 @@
 """``config.json`` as frozen models: unknown keys are refused, secrets come from outside, paths become absolute."""
 
 import hashlib
+from collections import Counter
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -114,6 +115,8 @@ class Paths(Section):
         for name, folder in (("tmp", self.tmp), *(("raw", root.path) for root in self.raw)):
             if names.setdefault(folder, name) != name:
                 raise ValueError(f"{folder} is both {names[folder]} and {name}: give each a folder of its own")
+        if twice := [str(path) for path, count in Counter(root.path for root in self.raw).items() if count > 1]:
+            raise ValueError(f"raw names {' and '.join(twice)} more than once: its nights would be looked at again")
         return self
 
 

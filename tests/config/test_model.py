@@ -88,6 +88,11 @@ def test_folders_of_different_use_are_different(tmp_path, name, value, both):
     assert f"is both {both}: give each a folder of its own" in said
 
 
+def test_a_raw_folder_is_given_once_and_paths_can_be_opened(tmp_path):
+    assert "raw more than once" in complaint(tmp_path, changed("paths.raw", ["raw", "other", "raw/"]))
+    assert "paths.archive: a path without the character 0" in complaint(tmp_path, changed("paths.archive", "a\0b"))
+
+
 def test_relative_paths_are_relative_to_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     monkeypatch.setenv("HOME", "/home/observer")
