@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from obsarchive.core.documents import Night, Observation, StepRecord
 from obsarchive.core.step_state import State
+from obsarchive.daemon.endings import PATIENCE
 from obsarchive.daemon.night_context import NightContext, Subject
 from obsarchive.daemon.step_inputs import has_lost_cards, has_other_inputs, inputs_of
 from obsarchive.pipeline import Pipeline, Step
@@ -236,7 +237,8 @@ def has_first_attempt(
 
 
 def _was_tried(record: StepRecord) -> bool:
-    return record.retries > 0 or record.waits > 0
+    """Whether a step has failed, or has waited long for something to come back: a lost worker is no attempt."""
+    return record.retries > 0 or record.waits > PATIENCE
 
 
 def is_running(subject: Subject, chain: Sequence[ChainEntry]) -> bool:

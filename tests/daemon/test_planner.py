@@ -14,6 +14,7 @@ from obsarchive.core.masters import CalibrationNeed, Master
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner, step_inputs
+from obsarchive.daemon.endings import PATIENCE
 from obsarchive.daemon.night_context import Library, NightContext, masters_for, substitutes
 from obsarchive.daemon.planner import RetryPolicy, next_step, open_steps, stale
 from obsarchive.errors import ConfigError
@@ -546,6 +547,8 @@ def test_a_star_is_no_reference_of_its_own():
         ({"reduce": step("enqueued")}, {}, True),
         ({"reduce": step("failed", retries=1)}, {}, False),  # a bad star does not hold up the night
         ({"reduce": step("enqueued", retries=1)}, {}, False),
+        ({"reduce": step("waiting", waits=1)}, {}, True),  # its worker was lost
+        ({"reduce": step("waiting", waits=PATIENCE + 1)}, {}, False),
         ({"reduce": step("rejected")}, {}, False),
         ({"reduce": step("done", redo=True)}, {}, True),
     ],
