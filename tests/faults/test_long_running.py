@@ -141,7 +141,7 @@ NO_CALIBRATION = {
     "darks": {"state": "lacking", "lacks": "dark files", "inputs": {"dark": ""}},
     "flats": {"state": "lacking", "lacks": "flat files", "inputs": {"flat": "", "dark": ""}},
 }
-FIRST_S, LONGEST_S, MOST_MB = 200.0, 60.0, 700
+FIRST_S, LONGEST_S, MOST_MB = 400.0, 60.0, 700
 """Time of the first look at all and until a new observation is reduced, on a busy machine [s]; memory [MB]."""
 
 
