@@ -174,6 +174,7 @@ def known_night(site: FaultSite, night: str) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)
 def test_19_a_hundred_thousand_observations(site: FaultSite) -> None:
     nights = [f"2025{1 + number // 28:02d}{1 + number % 28:02d}" for number in range(N_NIGHTS)]
     with site.store() as store:
