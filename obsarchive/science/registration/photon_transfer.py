@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array, FloatArray
+from obsarchive.science.psf.model import annulus_otf
 
 _RINGS = 4.0
 """Width of a ring [pixel]."""
@@ -94,9 +95,7 @@ def folded_share(core_px: float, sigma_px: float) -> float:
     v = u[:, np.newaxis]
 
     def power(u: Float64Array, v: Float64Array) -> Float64Array:
-        share = np.minimum(2 * core_px * np.hypot(u, v), 1)
-        pupil: Float64Array = 2 / np.pi * (np.arccos(share) - share * np.sqrt(1 - share**2))
-        return pupil * (np.sinc(u) * np.sinc(v)) ** 2
+        return annulus_otf(2 * core_px * np.hypot(u, v), 0.0) * (np.sinc(u) * np.sinc(v)) ** 2
 
     folded = power(1 - u, v) + power(u, 1 - v) + power(1 - u, 1 - v)
     slopes = (2 * np.pi * u) ** 2 * np.exp(-4 * (np.pi * sigma_px) ** 2 * (u**2 + v**2))

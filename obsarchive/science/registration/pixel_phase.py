@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array
+from obsarchive.science.psf.model import annulus_otf
 
 _SAMPLES = 120
 """Frequencies along an axis."""
@@ -64,9 +65,7 @@ def phase_error(core_px: float, sigma_px: float) -> float:
     smooth = np.exp(-2 * (np.pi * sigma_px) ** 2 * (u**2 + v**2))
 
     def passed(u: Float64Array) -> Float64Array:
-        share = np.minimum(2 * core_px * np.hypot(u, v), 1)
-        pupil: Float64Array = 2 / np.pi * (np.arccos(share) - share * np.sqrt(1 - share**2))
-        return pupil * np.sinc(u) * np.sinc(v)
+        return annulus_otf(2 * core_px * np.hypot(u, v), 0.0) * np.sinc(u) * np.sinc(v)
 
     # the integral of the curvature is over both signs of u
     return float(
