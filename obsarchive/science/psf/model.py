@@ -1,8 +1,8 @@
 """Diffraction-limited point spread function (PSF) of a telescope, from its geometry and filter alone.
 
-The optical transfer function (OTF) of an annular pupil is the overlap area of two shifted annuli (O'Neill 1956,
-J. Opt. Soc. Am. 46, 285); every square response on the way to a pixel (native pixel, drizzle drop, output pixel)
-multiplies it by a sinc. One separable cosine transform brings the product to any pixel grid, at any sub-pixel phase.
+Every square response on the way to a pixel (native pixel, drizzle drop, output pixel) multiplies the optical transfer
+function (OTF) of the pupil by a sinc. One separable cosine transform brings the product to any pixel grid, at any
+sub-pixel phase.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from scipy.special import j1
 
 from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.psf.vanes import lost_to_vanes
+from obsarchive.science.pupil import annulus_otf
 
 ARCSEC_PER_RAD = 180 * 3600 / np.pi
 
@@ -108,28 +109,6 @@ def annulus_psf(radius: ArrayLike, obstruction: float) -> Float64Array:
     return intensity
 
 
-def annulus_otf(frequency: ArrayLike, obstruction: float) -> Float64Array:
-    """Compute the optical transfer function of an annular pupil.
-
-    Parameters
-    ----------
-    frequency : array_like
-        Spatial frequency in units of the cut-off D/lambda; the OTF is zero from 1 on.
-    obstruction : float
-        Inner over outer diameter, 0 to 1.
-
-    Returns
-    -------
-    ndarray
-        OTF, same shape as `frequency`, 1 at frequency zero.
-    """
-    distance = 2 * np.abs(np.asarray(frequency, dtype=float))
-    area = _overlap(1.0, 1.0, distance)
-    if obstruction > 1e-6:  # less is negligible, and its square would be lost to rounding
-        area += _overlap(obstruction, obstruction, distance) - 2 * _overlap(1.0, obstruction, distance)
-    return area / (np.pi * (1 - obstruction**2))
-
-
 def vaned_otf(frequency: ArrayLike, obstruction: float, vane: float) -> Float64Array:
     """Compute the mean over all directions of the optical transfer function of an annular pupil with four vanes.
 
@@ -155,17 +134,6 @@ def vaned_otf(frequency: ArrayLike, obstruction: float, vane: float) -> Float64A
     otf: Float64Array = whole * annulus_otf(distance, obstruction)
     otf = otf - np.interp(distance * (len(lost) - 1), np.arange(len(lost)), lost, right=0.0)
     return otf / (whole - area)
-
-
-def _overlap(large: float, small: float, distance: Float64Array) -> Float64Array:
-    """Return the area common to two circles of the given radii (large >= small) with centres `distance` apart."""
-    # clipped to touching circles: one within the other, or none in common
-    d = np.clip(distance, max(large - small, 1e-12), large + small)
-    cos_large = np.clip((d**2 + large**2 - small**2) / (2 * d * large), -1, 1)
-    cos_small = np.clip((d**2 + small**2 - large**2) / (2 * d * small), -1, 1)
-    kite = (large + small - d) * (d + small - large) * (d - small + large) * (d + small + large)
-    sectors = large**2 * np.arccos(cos_large) + small**2 * np.arccos(cos_small)
-    return sectors - 0.5 * np.sqrt(np.maximum(kite, 0))
 
 
 def telescope_otf(frequency: ArrayLike, optics: Optics) -> Float64Array:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array, FloatArray
-from obsarchive.science.psf.model import annulus_otf
+from obsarchive.science.pupil import annulus_otf
 
 _RINGS = 4.0
 """Width of a ring [pixel]."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array
-from obsarchive.science.psf.model import annulus_otf
+from obsarchive.science.pupil import annulus_otf
 
 _SAMPLES = 120
 """Frequencies along an axis."""
