@@ -1,12 +1,35 @@
-"""Optical transfer function (OTF) of an annular pupil: the overlap area of two shifted annuli.
+"""Diffraction by an annular pupil: its pattern, and its optical transfer function (OTF).
 
-O'Neill (1956, J. Opt. Soc. Am. 46, 285).
+The OTF is the overlap area of two shifted annuli (O'Neill 1956, J. Opt. Soc. Am. 46, 285).
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import j1
 
 from obsarchive.science.arrays import Float64Array
+
+
+def annulus_psf(radius: ArrayLike, obstruction: float) -> Float64Array:
+    """Compute the monochromatic diffraction pattern of an annular pupil, peak 1.
+
+    Parameters
+    ----------
+    radius : array_like
+        Distance from the centre [lambda/D].
+    obstruction : float
+        Inner over outer diameter, 0 to 1.
+
+    Returns
+    -------
+    ndarray
+        Intensity, same shape as `radius`.
+    """
+    # J1(v) / v is 0 / 0 at the centre
+    v = np.pi * np.maximum(np.abs(np.asarray(radius, dtype=float)), 1e-9)
+    amplitude = 2 * (j1(v) - obstruction * j1(obstruction * v)) / v
+    intensity: Float64Array = (amplitude / (1 - obstruction**2)) ** 2
+    return intensity
 
 
 def annulus_otf(frequency: ArrayLike, obstruction: float) -> Float64Array:

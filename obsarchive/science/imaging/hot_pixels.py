@@ -5,9 +5,9 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 from scipy.ndimage import uniform_filter
-from scipy.special import j1
 
 from obsarchive.science.arrays import Float32Array
+from obsarchive.science.pupil import annulus_psf
 
 MAX_PASSES = 16
 MAX_SPIKES = 100_000
@@ -89,9 +89,7 @@ def sharpest_star(core_px: float) -> float:
     """
     reach = 5 * _POINTS // 2
     axis = np.arange(-reach, reach + 1) / _POINTS
-    # J1(v) / v is 0 / 0 in the middle
-    v = np.maximum(np.pi * np.hypot(axis[:, np.newaxis], axis) / (2 * core_px), 1e-9)
-    light = uniform_filter(((j1(v) - _OBSTRUCTION * j1(_OBSTRUCTION * v)) / v) ** 2, _POINTS)
+    light = uniform_filter(annulus_psf(np.hypot(axis[:, np.newaxis], axis) / (2 * core_px), _OBSTRUCTION), _POINTS)
     ratios = []
     for dy, dx in np.ndindex(*2 * [_POINTS // 2 + 1]):
         nine = light[reach % _POINTS + dy :: _POINTS, reach % _POINTS + dx :: _POINTS][1:4, 1:4].ravel()

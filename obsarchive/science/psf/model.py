@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import fft
 from scipy.optimize import brentq
-from scipy.special import j1
 
 from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.psf.vanes import lost_to_vanes
-from obsarchive.science.pupil import annulus_otf
+from obsarchive.science.pupil import annulus_otf, annulus_psf
 
 ARCSEC_PER_RAD = 180 * 3600 / np.pi
 
@@ -85,28 +84,6 @@ class Optics:
     def wavelengths_nm(self, n: int = _WAVELENGTHS) -> Float64Array:
         """Return the centres of `n` equal parts of the filter, shape (n,) [nm]."""
         return self.wavelength_nm + self.width_nm * ((np.arange(n) + 0.5) / n - 0.5)
-
-
-def annulus_psf(radius: ArrayLike, obstruction: float) -> Float64Array:
-    """Compute the monochromatic diffraction pattern of an annular pupil, peak 1.
-
-    Parameters
-    ----------
-    radius : array_like
-        Distance from the centre [lambda/D].
-    obstruction : float
-        Inner over outer diameter, 0 to 1.
-
-    Returns
-    -------
-    ndarray
-        Intensity, same shape as `radius`.
-    """
-    # J1(v) / v is 0 / 0 at the centre
-    v = np.pi * np.maximum(np.abs(np.asarray(radius, dtype=float)), 1e-9)
-    amplitude = 2 * (j1(v) - obstruction * j1(obstruction * v)) / v
-    intensity: Float64Array = (amplitude / (1 - obstruction**2)) ** 2
-    return intensity
 
 
 def vaned_otf(frequency: ArrayLike, obstruction: float, vane: float) -> Float64Array:
