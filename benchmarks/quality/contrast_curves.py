@@ -10,13 +10,16 @@ from scipy import fft
 
 from benchmarks.quality.pulls import Pulls, markdown, simulate, table
 from obsarchive.errors import Unprocessable
+from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays_drizzled
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.psf.contrast import Subtraction, subtract_star
 from obsarchive.science.psf.model import Optics, drizzled_response
 from obsarchive.science.psf.strehl import measure_strehl
 from obsarchive.science.psf.subtraction import MARGIN_PX, STAMP_SIDE, central, cut_stamp
 from obsarchive.science.registration.frame_ranking import cut, guide_star, measure, rank_frames
-from pipelines.shared.frame_sequence import SCALE, pixfrac_for
+from obsarchive.science.registration.image_motion import align_star
+from obsarchive.science.registration.subpixel_peaks import star_near
+from pipelines.shared.frame_sequence import SCALE, pixfrac_for, plain_mean
 
 TITLE = "Contrast curves: planets injected into raw frames"
 SIDE, PIXEL_ARCSEC, HALF_WINDOW_PX = 136, 0.0347, 58
@@ -33,6 +36,10 @@ LIBRARY_STARS, LIBRARY_E, TARGETS_OF_A_NIGHT = 52, (1e5, 4e5), 24
 TARGET_E = {"bright": 2e5, "faint": 6e3}
 """Photo-electrons of a star in a frame: the noise is that of speckles, or of photons."""
 FRACTION = {"100p": 1.0, "20p": 0.2}
+REGISTERED_E, WITNESSES = 1500.0, 5
+"""Photo-electrons in a frame of a star for registration, and the parts of the frames that tell cosmic rays apart."""
+STARS = (*itertools.product(TARGET_E, FRACTION), ("registered", "sum"))
+"""Kinds of stars, and their stacks."""
 N_REFERENCES = (1, 3, 10, 50)
 GROUPS_ARCSEC = (0.15, 1.95), (0.3, 0.8, 1.55), (0.5, 1.15, 1.75)
 """Planets of one image: so far apart that the halo of none is the noise of another."""
@@ -52,7 +59,9 @@ stored stamps do (201 pixels); beyond, the mean profile of the star is subtracte
 of its own. Close to the star the bound is the number of apertures: 12 fit on the ring at 0.15″ (FWHM 0.073″), of which
 9 show the noise. Five sigma are then an S/N of 14, even of Gaussian noise, and their standard deviation has an error of
 a quarter.
-The path of faint stars is not among these images.
+*Registered* are stars of 1500 photo-electrons a frame, whose frames the faint-star pipeline adds; their references are
+those of 100p. A companion is measured where it is highest, within a FWHM, which adds the reciprocal of the S/N to the
+latter: 58 % of Gaussian noise would be at the curve.
 """
 
 
@@ -168,6 +177,23 @@ def lucky(frames: np.ndarray, *names: str) -> dict[str, tuple[np.ndarray, float]
     return stacks
 
 
+def summed(frames: np.ndarray, *_names: str) -> dict[str, tuple[np.ndarray, float]]:
+    """Return stamp and FWHM of the sum that the faint-star pipeline makes of frames."""
+    star = guide_star(np.stack([frames[k::SUBSETS].mean(axis=0) for k in range(SUBSETS)]))
+    found = align_star(frames, [])
+    place = star_near(found.template, (star.y, star.x), SIDE // 4)
+    pixfrac = pixfrac_for(found.shifts)
+    stack, parts = Drizzle((SIDE, SIDE), SCALE, pixfrac), [plain_mean((SIDE, SIDE)) for _ in range(WITNESSES)]
+    for i, (frame, shift) in enumerate(zip(frames, found.shifts, strict=True)):
+        stack.add(frame, *shift)
+        parts[i % WITNESSES].add(frame, *np.rint(shift))
+    image, _ = without_cosmic_rays_drizzled(
+        stack.image(), SCALE, lambda: common_signal((part.image() for part in parts), np.zeros((WITNESSES, 2)))
+    )
+    centre = stack.output_position(*place)
+    return {"sum": (cut_stamp(image, centre, margin_px=MARGIN_PX), _core_px(image, centre, pixfrac))}
+
+
 def _core_px(image: np.ndarray, centre: tuple[float, float], pixfrac: float) -> float:
     try:
         found = measure_strehl(image, OPTICS, FINE_ARCSEC, drizzled_response(SCALE, pixfrac), centre=centre)
@@ -218,38 +244,68 @@ def trial(seed: int) -> list[Planet | Image]:
     The number of references changes from stack to stack: more stars say more than more images of the same speckles.
     """
     sky, references = library(seed // TARGETS_OF_A_NIGHT)
-    sky.rng = rng = np.random.default_rng([1828, seed])
+    sky.rng = np.random.default_rng([1828, seed])
     spectra, outcomes = sky.star(), []
     turns = itertools.count(5 * seed)
     for brightness, flux_e in TARGET_E.items():
         light = flux_e * spectra
-        frames = exposed(images(light), rng)
+        frames = exposed(images(light), sky.rng)
         blank = lucky(frames, *FRACTION)
         for stack in FRACTION:
-            turn = next(turns)
-            n = N_REFERENCES[turn % len(N_REFERENCES)]
-            regime = brightness, stack, n
-            chosen = references[stack][rng.choice(LIBRARY_STARS, n, replace=False)]
-            empty = subtract_star(*_arguments(blank[stack], chosen))
-            outcomes.append(Image(*regime, len(empty.detections)))
-            group = np.array(GROUPS_ARCSEC[turn // len(N_REFERENCES) % len(GROUPS_ARCSEC)])
-            levels = rng.choice(list(LEVELS), len(group)).tolist()
-            radius = group * rng.uniform(1 - SPREAD, 1 + SPREAD, len(group)) / FINE_ARCSEC
-            # on opposite sides
-            angle = rng.uniform(0, 2 * np.pi) + 0.9 * np.pi * np.arange(len(group))
-            places = radius[:, np.newaxis] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
-            limits_mag = np.interp(radius, empty.curve.radius_px, empty.curve.magnitudes, np.nan, np.nan)
-            contrasts = 10 ** (-0.4 * limits_mag) * [LEVELS[level] for level in levels]
-            added = detected(images(light * sky.planets(places / SCALE, contrasts)), rng)
-            stamp = lucky(frames + added, stack)[stack]
-            found = subtract_star(*_arguments(stamp, chosen))
-            planets, n_false = _compared(found, places, contrasts, stamp[1])
-            outcomes.append(Image(*regime, n_false))
-            outcomes += [
+            star = Target(sky, (brightness, stack), light, frames, references[stack])
+            outcomes += star.searched(lucky, blank[stack], next(turns))
+    return outcomes
+
+
+def registered_trial(seed: int) -> list[Planet | Image]:
+    """Simulate one star that is too faint for lucky imaging, and subtract its sum without and with planets."""
+    sky, references = library(seed // TARGETS_OF_A_NIGHT)
+    sky.rng = np.random.default_rng([1829, seed])
+    light = REGISTERED_E * sky.star()
+    frames = exposed(images(light), sky.rng)
+    star = Target(sky, STARS[-1], light, frames, references["100p"])
+    return star.searched(summed, summed(frames)["sum"], seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A star: its kind and stack, the transforms of its frames without noise, its frames, the stamps of other stars."""
+
+    sky: Night
+    kind: tuple[str, str]
+    light: np.ndarray
+    frames: np.ndarray
+    references: np.ndarray
+
+    def searched(
+        self, stacks: Callable[..., dict[str, tuple[np.ndarray, float]]], blank: tuple[np.ndarray, float], turn: int
+    ) -> list[Planet | Image]:
+        """Subtract a stack without planets, and that of the frames with planets at its curve."""
+        rng, stack = self.sky.rng, self.kind[1]
+        n = N_REFERENCES[turn % len(N_REFERENCES)]
+        regime = *self.kind, n
+        chosen = self.references[rng.choice(LIBRARY_STARS, n, replace=False)]
+        empty = subtract_star(*_arguments(blank, chosen))
+        group = np.array(GROUPS_ARCSEC[turn // len(N_REFERENCES) % len(GROUPS_ARCSEC)])
+        levels = rng.choice(list(LEVELS), len(group)).tolist()
+        radius = group * rng.uniform(1 - SPREAD, 1 + SPREAD, len(group)) / FINE_ARCSEC
+        # on opposite sides
+        angle = rng.uniform(0, 2 * np.pi) + 0.9 * np.pi * np.arange(len(group))
+        places = radius[:, np.newaxis] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+        limits_mag = np.interp(radius, empty.curve.radius_px, empty.curve.magnitudes, np.nan, np.nan)
+        contrasts = 10 ** (-0.4 * limits_mag) * [LEVELS[level] for level in levels]
+        added = detected(images(self.light * self.sky.planets(places / SCALE, contrasts)), rng)
+        stamp = stacks(self.frames + added, stack)[stack]
+        found = subtract_star(*_arguments(stamp, chosen))
+        planets, n_false = _compared(found, places, contrasts, stamp[1])
+        return [
+            Image(*regime, len(empty.detections)),
+            Image(*regime, n_false),
+            *(
                 Planet(*regime, separation, level, *planet)
                 for separation, level, planet in zip(group.tolist(), levels, planets, strict=True)
-            ]
-    return outcomes
+            ),
+        ]
 
 
 def _arguments(star: tuple[np.ndarray, float], references: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -275,7 +331,8 @@ def _compared(found: Subtraction, places: np.ndarray, contrasts: np.ndarray, fwh
 
 def report(trials: int, processes: int) -> str:
     """Return the tables of planets found, of companions that do not exist, and of errors."""
-    outcomes = [item for outcome in simulate(trial, range(trials), processes) for item in outcome]
+    kinds = trial, registered_trial
+    outcomes = [item for kind in kinds for made in simulate(kind, range(trials), processes) for item in made]
     planets = [item for item in outcomes if isinstance(item, Planet)]
     seen = [item for item in outcomes if isinstance(item, Image)]
     cells = [
@@ -289,7 +346,7 @@ def report(trials: int, processes: int) -> str:
 
 def _regimes() -> list[dict[str, str | int]]:
     """Return regimes by what their trials have in common: little first, so that the first rows count most trials."""
-    stars = [{"brightness": kind, "stack": stack} for kind, stack in itertools.product(TARGET_E, FRACTION)]
+    stars = [{"brightness": kind, "stack": stack} for kind, stack in STARS]
     numbers = [{"n_references": n} for n in N_REFERENCES]
     return [{}, *numbers, *stars, *({**star, **number} for star, number in itertools.product(stars, numbers))]
 
@@ -326,7 +383,7 @@ def _binomial(n_found: int, n: int) -> tuple[float, float]:
 def _pulls(planets: list[Planet]) -> list[Pulls]:
     """Pulls of the brighter planets: of those at the threshold only the ones with favourable noise are found."""
     made = []
-    for brightness in TARGET_E:
+    for brightness in dict(STARS):
         for index, (quantity, unit) in enumerate(QUANTITIES):
             pulls = Pulls(quantity, f"7 σ, {brightness} star", unit)
             for item in planets:
