@@ -54,7 +54,7 @@ class Server(Section):
     name: str = "Archiver"
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    public_url: str | None = Field(None, description="address users type, when a proxy stands in front")
+    public_url: WebAddress | None = Field(None, description="address users type, when a proxy stands in front")
     trusted_proxies: int = Field(0, ge=0, description="number of reverse proxies in front of the portal")
     secret_key: Secret = None
     session_hours: PositiveFloat = Field(12.0, description="idle life of a session [h]")
@@ -224,6 +224,8 @@ class Telescope(Section):
             raise ValueError("secondary_m must be smaller than primary_m")
         if self.vane_m >= self.primary_m / 4:
             raise ValueError("vane_m must be smaller than a quarter of primary_m")
+        if self.valid_from and self.valid_until and self.valid_until <= self.valid_from:
+            raise ValueError(f"valid_until {self.valid_until} must be later than valid_from {self.valid_from}")
         return self
 
     @property

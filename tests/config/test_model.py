@@ -197,6 +197,16 @@ def test_a_misspelt_key_is_named_with_its_nearest(tmp_path, path, nearest):
         ("telescope.P60.secondary_m", 2.0, "telescope.P60: secondary_m must be smaller than primary_m"),
         ("telescope.P60.vane_m", 0.5, "telescope.P60: vane_m must be smaller than a quarter of primary_m"),
         (
+            "telescope.P60",
+            SMALL["telescope"]["P60"] | {"valid_from": "2015/10/01", "valid_until": "2015/10/01"},
+            "telescope.P60: valid_until 2015-10-01 must be later than valid_from 2015-10-01",
+        ),
+        (
+            "server.public_url",
+            "archive.example.org",
+            "server.public_url: a web address such as https://example.org/path",
+        ),
+        (
             "pipelines.0.class",
             "tests.sample_pipelines.Nothing",
             "pipelines.0.class: no class 'tests.sample_pipelines.Nothing'",
