@@ -60,8 +60,7 @@ of its own. Close to the star the bound is the number of apertures: 12 fit on th
 9 show the noise. Five sigma are then an S/N of 14, even of Gaussian noise, and their standard deviation has an error of
 a quarter.
 *Registered* are stars of 1500 photo-electrons a frame, whose frames the faint-star pipeline adds; their references are
-those of 100p. A companion is measured where it is highest, within a FWHM, which adds the reciprocal of the S/N to the
-latter: 58 % of Gaussian noise would be at the curve.
+those of 100p.
 """
 
 

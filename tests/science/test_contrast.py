@@ -14,7 +14,7 @@ from obsarchive.science.psf.companion_detection import (
     snr_map,
 )
 from obsarchive.science.psf.companion_fit import fit_companion
-from obsarchive.science.psf.contrast import subtract_star
+from obsarchive.science.psf.contrast import LEAST_LIKENESS, subtract_star
 from obsarchive.science.psf.subtraction import central, cut_stamp, radii
 
 SIDE, HALF, FWHM_PX = 101, 50, 4.0
@@ -113,6 +113,22 @@ def test_errors_of_flux_and_position_are_true() -> None:
         pulls.append(((fit.flux_ratio - 1) / fit.flux_ratio_error, along, across))
     assert np.std(pulls, axis=0) == pytest.approx([1, 1, 1], abs=0.2)
     assert np.mean(pulls, axis=0) == pytest.approx([0, 0, 0], abs=0.3)
+
+
+def test_white_noise_does_not_make_a_companion_unlike_a_star() -> None:
+    rng = np.random.default_rng(7)
+
+    def likeness(light: np.ndarray) -> float:
+        fit = fit_companion(rng.standard_normal((SIDE, SIDE)) + light, planet, (HALF + 12, HALF - 20), FWHM_PX)
+        return fit.likeness
+
+    # a signal-to-noise ratio of 7.5 in an aperture
+    faint = [likeness(7.5 * np.sqrt(np.pi) * FWHM_PX * planet(12.2, -19.6)) for _ in range(60)]
+    assert np.median(faint) == pytest.approx(1.0, abs=0.1)
+    assert np.mean(np.array(faint) > LEAST_LIKENESS) > 0.95
+    spike = np.zeros((SIDE, SIDE))
+    spike[HALF + 12, HALF - 20] = 100.0
+    assert likeness(spike) < LEAST_LIKENESS
 
 
 def test_half_of_the_planets_at_the_curve_are_found_and_nearly_all_at_seven_sigma() -> None:

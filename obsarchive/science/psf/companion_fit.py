@@ -33,7 +33,7 @@ class CompanionFit:
     radial_error_px, tangential_error_px : float
         Errors of the position along the direction to the star, and across it [pixel].
     likeness : float
-        Correlation with the model.
+        Correlation with the model, over that of a companion in the noise of the ring where this is known.
     model : ndarray (side, side)
         The companion as the subtraction leaves it.
     """
@@ -83,10 +83,10 @@ def fit_companion(
         # the expansion holds for a fraction of the FWHM only
         step = np.clip(np.array(moved[:2]) / ratio, -fwhm_px / 3, fwhm_px / 3) if ratio != 0 else np.zeros(2)
         y, x = y + float(step[0]), x + float(step[1])
-    close = _near(image, (y, x), LIKENESS_FWHM * fwhm_px)
-    likeness = float(np.corrcoef(image[close], shape[close])[0, 1]) if shape[close].std() > 0 else 0.0
     model = np.asarray(ratio * shape, np.float32)
-    errors = _errors(np.asarray(residual) - model, estimator, near, (y - half, x - half), fwhm_px)
+    errors, noise = _errors(np.asarray(residual) - model, estimator, near, (y - half, x - half), fwhm_px)
+    close = _near(image, (y, x), LIKENESS_FWHM * fwhm_px)
+    likeness = _likeness(image[close], model[close], noise)
     return CompanionFit(
         y - half,
         x - half,
@@ -120,10 +120,21 @@ def _estimator(shape: FloatArray, near: BoolArray) -> Float64Array:
     return estimator
 
 
+def _likeness(pixels: FloatArray, model: FloatArray, noise: float) -> float:
+    """Return the correlation of pixels with a model over the one expected with noise of this variance."""
+    light = float(np.var(model))
+    if not light > 0:
+        return 0.0
+    return float(np.corrcoef(pixels, model)[0, 1] * np.sqrt(1 + noise / light))
+
+
 def _errors(
     rest: FloatArray, estimator: Float64Array, near: BoolArray, place: tuple[float, float], fwhm_px: float
-) -> Float64Array:
-    """Return the errors of flux, and of flux times the shifts along and across the radius, by the rest of the ring."""
+) -> tuple[Float64Array, float]:
+    """Return the errors of flux, and of flux times the shifts along and across the radius, by the rest of the ring.
+
+    Also returned is the variance of the pixels of a place about their mean, 0 where errors are NaN.
+    """
     radius, start = np.hypot(*place), np.arctan2(*place)
     # the neighbours are what the fit itself has left of the source
     turns = 2 * np.pi * np.arange(2, int(2 * np.pi * radius / fwhm_px) - 1) / max(int(2 * np.pi * radius / fwhm_px), 1)
@@ -134,14 +145,15 @@ def _errors(
         y, x = rows + down, columns + right
         if min(y.min(), x.min()) < 0 or max(y.max(), x.max()) >= len(rest):
             continue
-        noise = estimator @ rest[y, x]
+        pixels = rest[y, x]
+        noise = estimator @ pixels
         along = noise[1] * np.sin(angle) + noise[2] * np.cos(angle)
         across = noise[1] * np.cos(angle) - noise[2] * np.sin(angle)
-        fitted.append((noise[0], along, across))
-    known = np.array([row for row in fitted if np.isfinite(row).all()]).reshape(-1, 3)
+        fitted.append((noise[0], along, across, np.var(pixels)))
+    known = np.array([row for row in fitted if np.isfinite(row).all()]).reshape(-1, 4)
     n = len(known)
     if n < 3:
-        return np.full(3, np.nan)
+        return np.full(3, np.nan), 0.0
     # of few places the scatter is often too small: the standard deviation of Student's distribution
-    errors: Float64Array = np.sqrt(np.mean(known**2, axis=0) * n / (n - 2))
-    return errors
+    errors: Float64Array = np.sqrt(np.mean(known[:, :3] ** 2, axis=0) * n / (n - 2))
+    return errors, float(np.mean(known[:, 3]))

@@ -46,7 +46,7 @@ BRIGHT, MAX_BRIGHT = 8.0, 3
 """S/N of companions, and number of them, that do not count when the number of components is chosen."""
 MAX_DETECTIONS = 8
 LEAST_LIKENESS = 0.6
-"""Least correlation of a companion with the PSF: that of cosmic rays and ridges of speckles is lower."""
+"""Least likeness of a companion and the PSF: that of cosmic rays and ridges of speckles is lower."""
 LEAST_OTHERS = 3
 """Number of other stars needed to distinguish speckles from companions."""
 SHORTLIST = 4
@@ -74,7 +74,7 @@ class Detection:
     significance : float
         Gaussian equivalent of `snr`, which allows for the tail of the noise [standard deviations].
     likeness : float
-        Correlation with the PSF.
+        Correlation with the PSF, over that of a companion in the noise around.
     """
 
     dy: float
