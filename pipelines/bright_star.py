@@ -20,7 +20,7 @@ from obsarchive.science.imaging.coverage import uneven_coverage
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.psf.stack_noise import noise_of_frames
 from obsarchive.science.registration.frame_ranking import FrameMeasure, FrameRanking, GuideStar, classify, rank_frames
-from obsarchive.science.registration.guide_star import position_errors
+from obsarchive.science.registration.position_noise import position_errors
 from pipelines.shared.frame_sequence import SCALE
 from pipelines.shared.lucky_sequence import LuckySequence
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
@@ -80,7 +80,7 @@ class BrightStar(Pipeline):
                 raise Unprocessable(f"{problem} of {len(ranking.kept)}: {reasons_text(ranking.reasons)}", verdict)
             best, every = sequence.stack(ranking, self.settings.best_fraction)
             checked = sequence.check(ranking, every.image())
-        errors = position_errors(measures)
+        errors = position_errors([m.noise for m in measures])
         work.publish("frames.txt", _table(ranking, measures, origins, errors))
         for name, stack in (("20p.fits", best), ("100p.fits", every)):
             header = product_header(work, (stack.scale, stack.shape), ranking.reference)

@@ -16,7 +16,7 @@ from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float32Array
 from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_saturated
 from obsarchive.science.psf.seeing_trend import combined_width, trend_with_errors
-from obsarchive.science.registration.guide_star import cut
+from obsarchive.science.registration.windows import cut
 from pipelines.shared.calibrator import SATURATED
 
 log = logging.getLogger(__name__)

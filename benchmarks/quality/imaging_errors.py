@@ -35,7 +35,8 @@ from obsarchive.science.psf.seeing_trend import combined_width, trend_with_error
 from obsarchive.science.psf.stack_noise import noise_of_frames
 from obsarchive.science.psf.strehl import measure_strehl
 from obsarchive.science.registration.frame_ranking import FrameMeasure, measure, rank_frames
-from obsarchive.science.registration.guide_star import LEAST_CORE_PX, position_errors
+from obsarchive.science.registration.guide_star import LEAST_CORE_PX
+from obsarchive.science.registration.position_noise import position_errors
 from pipelines.shared.frame_sequence import pixfrac_for
 
 TITLE = "Errors of the imaging products"
@@ -250,7 +251,7 @@ def _on_fine(place: np.ndarray, binning: int) -> np.ndarray:
 
 def _position(seen: Sequence, regime: Regime) -> Rows:
     """Position of the guide star in one frame: that of the peak, or centroid, of the frame without noise."""
-    errors = position_errors(seen.measures)
+    errors = position_errors([m.noise for m in seen.measures])
     fy, fx = frequencies(SIDE)
     star, binning = seen.measures[0], regime.binning
     place = np.array([star.y, star.x]) + len(seen.frames[0]) // 4

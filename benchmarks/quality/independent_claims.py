@@ -34,7 +34,7 @@ def claims(night: Night) -> Iterator[Claim]:
 
 
 def _of_star(night: Night, target: str) -> Iterator[Claim]:
-    """Strehl ratio of the stack that was made, and positions in its frames about their mean."""
+    """Strehl ratio of the stack that was made, and positions in its frames about the mean of the sharper half."""
     true = night.seen[target]
     table = night.frames(target, "bright_star/frames.txt")
     frames, places = table["frame"].astype(int), np.stack([table["y"], table["x"]], axis=1)
@@ -42,12 +42,14 @@ def _of_star(night: Night, target: str) -> Iterator[Claim]:
     name = "Strehl ratio" + (" among five stars" if target == "cluster" else "")
     found = night.results(target, "bright_star/.strehl.json")
     yield name, "%", *_pair(found, "ratio_percent"), 100 * true.stack_strehl(frames, places, pixfrac)
-    # the order is that of sharpness; blurred frames may have two peaks of a height, of which noise chooses one
+    # the order is that of sharpness; blurred frames may have two peaks of a height, of which noise chooses one, and the
+    # few that have the other one would move the mean of all
     sharp = slice(len(frames) // 2)
+    off = places - true.peaks_px[frames]
+    off -= off[sharp].mean(axis=0)
     for kind, part in (("a sharp frame", sharp), ("any frame", slice(None))):
         for axis, name in enumerate("yx"):
-            found, place, error = table[name][part], true.peaks_px[frames[part], axis], table[f"{name}_error"][part]
-            yield f"guide star, {name} in {kind}", "px", _centred(found), error, _centred(place)
+            yield f"guide star, {name} in {kind}", "px", off[part, axis], table[f"{name}_error"][part], 0.0
 
 
 def _of_companion(night: Night) -> Iterator[Claim]:

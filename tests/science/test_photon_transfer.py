@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.registration.guide_star import measure, noise_and_speckles
+from obsarchive.science.registration.guide_star import measure
 from obsarchive.science.registration.photon_transfer import folded_share, grain_of_rings, sums_of_rings
+from obsarchive.science.registration.position_noise import noise_and_speckles
 
 SIDE, GAIN = 64, 30.0
 
@@ -25,14 +26,14 @@ def frames(n: int, contrast: float, core: float) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("contrast", [0.02, 0.3])
 def test_speckles_of_wide_pixels_do_not_pass_for_noise(contrast: float) -> None:
-    wide = [measure(image, 0.55) for image in frames(12, contrast, 5000.0)]
+    wide = [measure(image, 0.55).noise for image in frames(12, contrast, 5000.0)]
     # the register doubles the variance
     noise, speckles = noise_and_speckles(wide)
     assert noise == pytest.approx(2 * GAIN, rel=0.15)
     # the halo has 60 to 250 photo-electrons a pixel in the innermost ring, 300 at the core
     assert 100 * contrast * GAIN < speckles < 400 * contrast * GAIN
     # of narrow pixels all that varies so fast is noise
-    narrow = [measure(image, 1.1) for image in frames(12, contrast, 5000.0)]
+    narrow = [measure(image, 1.1).noise for image in frames(12, contrast, 5000.0)]
     assert noise_and_speckles(narrow)[0] > 2 * noise
 
 

@@ -7,7 +7,8 @@ from scipy import ndimage, optimize
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray
-from obsarchive.science.registration.guide_star import cut, locate
+from obsarchive.science.registration.guide_star import locate
+from obsarchive.science.registration.windows import cut
 from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 WINDOW_FWHM = 4.0

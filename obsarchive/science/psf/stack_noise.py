@@ -13,7 +13,8 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array
-from obsarchive.science.registration.guide_star import FrameMeasure, noise_and_speckles
+from obsarchive.science.registration.guide_star import FrameMeasure
+from obsarchive.science.registration.position_noise import noise_and_speckles
 from obsarchive.science.statistics import robust_sigma
 
 UNEVEN = 2.5
@@ -102,7 +103,7 @@ def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float
     """
     known = [m.noise for m in measures if m.noise is not None]
     n = max(len(known), 1)
-    grain, speckles = noise_and_speckles(measures)
+    grain, speckles = noise_and_speckles(known)
     sky = float(np.mean([noise.variance for noise in known])) if known else 0.0
     lift = float(np.mean([noise.lift * noise.variance for noise in known])) if known else 0.0
     peaks = np.array([m.peak for m in measures if m.noise is not None])

@@ -19,7 +19,7 @@ from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_l
 from obsarchive.science.psf.neighbours import profile_among_neighbours
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, StarProfile
 from obsarchive.science.psf.stack_noise import LIFT_ERROR, StackNoise, aligned_noise, stack_noise
-from obsarchive.science.registration.guide_star import DROP_VARIANCE
+from obsarchive.science.registration.position_noise import DROP_VARIANCE
 from obsarchive.science.statistics import median_of_all
 
 APERTURE_ARCSEC = 2.5

@@ -5,8 +5,6 @@ defocused ring are each found as one object. In a frame its position is the peak
 one, and its centroid where there is none.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -18,9 +16,11 @@ from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Complex64Array, Complex128Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.hot_pixels import sharpest_star, without_spikes
 from obsarchive.science.imaging.medians import median_of
-from obsarchive.science.registration.photon_transfer import folded_share, grain_of_rings, sums_of_rings
+from obsarchive.science.registration.photon_transfer import folded_share, sums_of_rings
 from obsarchive.science.registration.pixel_phase import without_phase_error
+from obsarchive.science.registration.position_noise import PositionNoise, finest, least_and_greatest, position_noise
 from obsarchive.science.registration.rival_peaks import RivalPeak, rival_of
+from obsarchive.science.registration.windows import cut, rim
 from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 SCALES_PX = (1, 2, 4, 8, 16)
@@ -30,19 +30,17 @@ BORDER_PX = 4
 LEAST_SIDE_PX = 16
 LEAST_NOISE = 1e-9
 """Least noise, relative to the highest pixel, for images without any."""
-GRAIN_HALF_PX = 15
-"""Half side of the square in which noise is compared with light [pixel]."""
 LEAST_CORE_PX = 0.6
 """Least sigma of the Gaussian that smooths a window: of a narrower one pixels would hardly know the peak [pixel]."""
 MOST_STEP_PX = 0.6
 """Longest step towards the highest point, which is within half a pixel of the highest pixel of a star [pixel]."""
 WELL_SAMPLED_PX = 0.8
 """Half of lambda / D from which on the finest frequencies hold noise alone [pixel]."""
-DROP_VARIANCE = 0.04
-"""Of the square drops of a drizzled stack and its pixels [pixel^2]."""
-SIXTH_DIFFERENCES = 924.0
-"""Sum of the squared coefficients of the sixth difference."""
 SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # least sharpness of a core, see `measure`
+SHARPNESS_OF_BLUNT, SHARPNESS_PER_SQUARE = 0.05, 2.0
+"""Least sharpness of a core whose offset noise does not make, see `measure`."""
+OFFSET_SIGNIFICANCE = 6.0
+"""Of the offset of such a core: the highest of many points of a smooth disc is noise that reaches 4 and more."""
 
 
 @dataclass(frozen=True)
@@ -72,48 +70,6 @@ class GuideStar:
     def half_window_px(self) -> int:
         """Half the side of a window with the star and its background, fast to transform [pixel]."""
         return int(fft.next_fast_len(int(np.clip(5 * self.scale_px, 32, 128)), real=True))
-
-
-@dataclass(frozen=True)
-class PositionNoise:
-    """How noise moves the position of a star in a frame.
-
-    Attributes
-    ----------
-    sky : ndarray (2, 2)
-        Covariance (y, x) of the position by the noise of the background [pixel^2].
-    light : ndarray (2, 2)
-        The same by the noise of the light itself, of unit `grain` [pixel^2 / counts].
-    variance : float
-        Of a pixel of the background [counts^2].
-    lift : float
-        Height of a narrow peak at the position found that is noise, as the position is where noise is high, by noise
-        of variance 1 of a pixel [1 / counts].
-    excess, total : float
-        Around the star the variance of the noise beyond that of the background [counts^2], and the light
-        [counts/pixel]: their quotient is the grain, the variance by one count of light.
-    rival : RivalPeak or None
-        Another peak that is nearly as high, which the true place may be.
-    rings : ndarray (k, 4) or None
-        Of pixels wider than half of lambda / D, whose finest frequencies hold light: see `sums_of_rings`.
-    folded : float
-        Of these pixels: `folded_share`.
-    """
-
-    sky: Float64Array
-    light: Float64Array
-    variance: float
-    lift: float
-    excess: float
-    total: float
-    rival: RivalPeak | None = None
-    rings: Float64Array | None = None
-    folded: float = 0.0
-
-    def covariance(self, grain: float) -> Float64Array:
-        """Return the covariance of the position (2, 2) with noise of this variance by one count of light [pixel^2]."""
-        found = self.sky + grain * self.light
-        return found if self.rival is None else found + self.rival.covariance(self.variance, grain)
 
 
 @dataclass(frozen=True)
@@ -159,6 +115,16 @@ class _Detection:
     snr: float
     best_scale_px: int
     largest_scale_px: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Peak:
+    """Highest point of a window smoothed with a Gaussian, and the derivatives there, see `_derivatives`."""
+
+    y: float
+    x: float
+    sigma_px: float
+    terms: FloatArray
 
 
 def guide_star(medians: FloatArray, *, exclude: BoolArray | None = None) -> GuideStar:
@@ -221,32 +187,6 @@ def locate(frame: FloatArray, *, exclude: BoolArray | None = None) -> GuideStar:
     return guide_star(frame[np.newaxis], exclude=exclude)
 
 
-def cut(image: FloatArray, y: float, x: float, half: int) -> tuple[FloatArray, tuple[int, int]]:
-    """Return the window of side ``2 * half`` around a position, moved inwards at the border of the image.
-
-    Parameters
-    ----------
-    image : ndarray (ny, nx)
-        Image.
-    y, x : float
-        Position [pixel].
-    half : int
-        Half the side of the window [pixel].
-
-    Returns
-    -------
-    window : ndarray (2 * half, 2 * half)
-        View, never larger than the image.
-    origin : (int, int)
-        Pixel (y0, x0) of the image at which the window begins.
-    """
-    (y0, x0) = (
-        int(np.clip(round(centre) - half, 0, max(n - 2 * half, 0)))
-        for centre, n in zip((y, x), image.shape, strict=True)
-    )
-    return image[y0 : y0 + 2 * half, x0 : x0 + 2 * half], (y0, x0)
-
-
 def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = None) -> FrameMeasure:
     """Measure position, peak and flux of the guide star in one calibrated frame.
 
@@ -260,8 +200,10 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     The centroid is the maximum after smoothing with 1.5 times the size of the whole star (the
     fixed point of a centroid weighted with that Gaussian). Image motion carries core and halo together, so
     the further a peak lies from the centroid, the sharper it must be to count as the core:
-    ``sharpness >= 0.15 + 0.75 * distance / scale_px``. Otherwise, or where the core is insignificant, the
-    centroid is the position.
+    ``sharpness >= 0.15 + 0.75 * distance / scale_px``. A peak whose distance is more than six times its error is not
+    what noise makes of a smooth disc, but near the centroid a core that motion or turbulence has blurred:
+    ``sharpness >= 0.05 + 2 * (distance / scale_px)^2`` is then enough. Rings have such peaks far from the centroid.
+    Otherwise, or where the core is insignificant, the centroid is the position.
 
     Parameters
     ----------
@@ -286,160 +228,51 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     clean = without_spikes(signal, 8 * noise, sharpest_star(core_sigma_px))
     diffraction_px, core_sigma_px = core_sigma_px, max(core_sigma_px, LEAST_CORE_PX)
     spectrum = fft.rfft2(clean)
-    (y, x), terms, smooth = _highest_point(spectrum, window.shape, core_sigma_px)
-    rival = rival_of(smooth, (y, x), float(terms[0, 0]), core_sigma_px)
-    peak, kernel_px, curved = float(terms[0, 0]), core_sigma_px, terms
+    core, smooth = _highest_point(spectrum, window.shape, core_sigma_px)
+    peak = float(core.terms[0, 0])
     # a Gaussian of unit sum leaves 1 / (2 sigma sqrt(pi)) of white noise
     smooth_noise = noise / (2 * core_sigma_px * np.sqrt(np.pi))
     snr = peak / smooth_noise if smooth_noise > 0 else np.inf if peak > 0 else 0.0
-    sharpness = _sharpness(terms, core_sigma_px)
+    sharpness = _sharpness(core.terms, core_sigma_px)
+    found, rival, from_whole = core, rival_of(smooth, (core.y, core.x), core.terms, core_sigma_px), None
     if scale_px is not None and scale_px > core_sigma_px:
-        centre, around, _ = _highest_point(spectrum, window.shape, 1.5 * scale_px)
-        distance = np.hypot(y - centre[0], x - centre[1]) / scale_px
-        if snr < CORE_MIN_SNR or sharpness < SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * distance:
-            (y, x), kernel_px, curved, rival = centre, 1.5 * scale_px, around, None
-    if kernel_px == core_sigma_px:
+        whole, _ = _highest_point(spectrum, window.shape, 1.5 * scale_px)
+        from_whole = np.array([core.y - whole.y, core.x - whole.x])
+        if snr < CORE_MIN_SNR or not _has_core(clean, core, rival, sharpness, from_whole, scale_px):
+            found, rival, from_whole = whole, None, None
+    y, x = found.y, found.x
+    if found is core:
         y, x = (without_phase_error(place, diffraction_px, core_sigma_px) for place in (y, x))
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
-    moved = _position_noise(clean, (y, x), curved, kernel_px)
+    moved = position_noise(clean, (y, x), found.terms, found.sigma_px)
     if moved and diffraction_px < WELL_SAMPLED_PX:
-        sums = sums_of_rings(clean[3:-3, 3:-3], _finest(clean) ** 2 - moved.variance, (y - 3, x - 3))
-        moved = replace(moved, rings=sums, folded=folded_share(diffraction_px, kernel_px))
-    moved = moved and replace(moved, rival=rival)
+        sums = sums_of_rings(clean[3:-3, 3:-3], finest(clean) ** 2 - moved.variance, (y - 3, x - 3))
+        moved = replace(moved, rings=sums, folded=folded_share(diffraction_px, found.sigma_px))
+    moved = moved and replace(moved, rival=rival, from_whole=from_whole)
     return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, float(np.nanmax(window)), moved)
 
 
-def position_errors(measures: Sequence[FrameMeasure]) -> Float64Array:
-    """Compute the errors of the positions of a star in the frames of a sequence.
-
-    They are those of the peak (or centroid) of the image that was recorded, by the noise of its background and of its
-    light, and by the chance that another peak would be the highest one without noise; how far turbulence moves the
-    peak of a frame from the star is no error of it. How noise grows with the light (by the gain, and by the register of
-    an electron-multiplying CCD) is measured in all frames together, in the spatial frequencies that the telescope does
-    not transmit. Pixels wider than half of lambda / D have none of these: the noise of the light is told from its
-    speckles, and errors hold what the light that such pixels fold back does to the peak (`folded_share`). Amplitudes of
-    core and speckles add up, so that the square of a core in speckles is uncertain by twice the product of both.
-
-    Parameters
-    ----------
-    measures : sequence of n FrameMeasure
-        The star in every frame.
-
-    Returns
-    -------
-    ndarray (n, 2)
-        Standard errors (y, x) [pixel]; NaN without a star.
-    """
-    grain, speckles = noise_and_speckles(measures)
-    errors = np.full((len(measures), 2), np.nan)
-    for i, noise in enumerate(m.noise for m in measures):
-        if noise is not None:
-            errors[i] = np.sqrt(np.maximum(np.diag(noise.covariance(grain + 2 * noise.folded * speckles)), 0))
-    return errors
-
-
-def noise_and_speckles(measures: Sequence[FrameMeasure]) -> tuple[float, float]:
-    """Return the variances by one count of light, from all frames of a star; 0 where none is seen.
-
-    Parameters
-    ----------
-    measures : sequence of n FrameMeasure
-        The star in every frame.
-
-    Returns
-    -------
-    (float, float)
-        By noise, and at the core by speckles that pixels wider than half of lambda / D do not resolve [counts].
-    """
-    known = [m.noise for m in measures if m.noise is not None]
-    rings = [noise.rings for noise in known if noise.rings is not None]
-    if rings:
-        k = min(len(sums) for sums in rings)
-        together = np.sum([sums[:k] for sums in rings], axis=0)
-        return grain_of_rings(together, float(np.mean([noise.variance for noise in known])))
-    total = sum(noise.total for noise in known)
-    return max(sum(noise.excess for noise in known) / total, 0.0) if total > 0 else 0.0, 0.0
-
-
-def _position_noise(
-    image: Float32Array, place: tuple[float, float], terms: FloatArray, sigma_px: float
-) -> PositionNoise | None:
-    """Return the noise of a position: slopes of the noise over the curvature of the smoothed peak."""
-    curvature = -np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]], float)
-    if _least_and_greatest(curvature)[0] <= 0:
-        return None
-    part, (top, left) = cut(image, *place, int(np.ceil(3.5 * sigma_px)))
-    y, x = np.arange(part.shape[0]) + top - place[0], np.arange(part.shape[1]) + left - place[1]
-    # slopes of a Gaussian are products of a function of y and one of x, so sums over pixels are products of vectors
-    along_y, along_x = (_moments_of_gaussian(axis, sigma_px) for axis in (y, x))
-    unit = (2 * np.pi * sigma_px**4) ** 2
-    variance = _rim_variance(image)
-    (a, b, c), determinant = (curvature[0, 0], curvature[0, 1], curvature[1, 1]), float(np.linalg.det(curvature))
-    inverse = np.array([[c, -b], [-b, a]]) / determinant
-    white = _products(along_y, np.ones(part.shape), along_x) / unit
-    by_light = _products(along_y, part, along_x) / unit
-    # slopes of noise under the Gaussian, times those under a drop: white noise through both, over that through two
-    # Gaussians
-    narrow = 4 / (1 + DROP_VARIANCE / sigma_px**2) ** 2
-    around, _ = cut(image, *place, GRAIN_HALF_PX)
-    fine = _finest(around)
-    return PositionNoise(
-        sky=variance * inverse @ white @ inverse,
-        light=inverse @ by_light @ inverse,
-        variance=variance,
-        lift=narrow * float(np.trace(white @ inverse)),
-        excess=float(np.mean(fine**2)) - variance,
-        total=float(around[3:-3, 3:-3].mean()),
-    )
-
-
-def _moments_of_gaussian(offsets: FloatArray, sigma_px: float) -> FloatArray:
-    """Return a squared Gaussian at offsets (n,) from its centre, times their powers 0 to 2; (3, n)."""
-    moments: FloatArray = np.exp(-((offsets / sigma_px) ** 2)) * offsets ** np.arange(3)[:, np.newaxis]
-    return moments
-
-
-def _products(along_y: FloatArray, image: FloatArray, along_x: FloatArray) -> Float64Array:
-    """Return the sums (2, 2) of an image times the products of two slopes, of which each is along y or x."""
-    terms = along_y @ image @ along_x.T
-    return np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]])
-
-
-def _least_and_greatest(symmetric: FloatArray) -> tuple[float, float]:
-    """Return the eigenvalues of a symmetric matrix (2, 2)."""
-    a, b, c = float(symmetric[0, 0]), float(symmetric[0, 1]), float(symmetric[1, 1])
-    middle, half = (a + c) / 2, math.hypot((a - c) / 2, b)
-    return middle - half, middle + half
-
-
-def _rim(window: FloatArray) -> FloatArray:
-    """Return the pixels of the rim of a window, an eighth of its sides wide."""
-    rows, columns = (max(2, n // 8) for n in window.shape)
-    edges = window[:rows], window[-rows:], window[rows:-rows, :columns], window[rows:-rows, -columns:]
-    return np.concatenate([edge.ravel() for edge in edges])
-
-
-def _rim_variance(image: Float32Array) -> float:
-    """Return the variance of the rim of a window; of single electrons the median deviation would know nothing."""
-    return float(np.var(_rim(image)))
-
-
-def _finest(image: Float32Array) -> Float64Array:
-    """Return the sixth differences along both axes, in which white noise keeps its variance.
-
-    Of a well-sampled camera's image they hold noise alone: the telescope does not transmit what varies so fast along
-    diagonals.
-    """
-    ny, nx = image.shape
-    return _sixth_differences(ny) @ image @ _sixth_differences(nx).T / SIXTH_DIFFERENCES
-
-
-@lru_cache(maxsize=16)
-def _sixth_differences(n: int) -> Float64Array:
-    """Return the matrix (n - 6, n) that takes the sixth difference of n values."""
-    return np.diff(np.eye(n), 6, axis=0)
+def _has_core(
+    image: Float32Array,
+    core: _Peak,
+    rival: RivalPeak | None,
+    sharpness: float,
+    from_whole: Float64Array,
+    scale_px: float,
+) -> bool:
+    """Return whether the highest point of a star is a core, by its sharpness and its offset from the centroid."""
+    offset = float(np.hypot(*from_whole)) / scale_px
+    if sharpness >= SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * offset:
+        return True
+    if sharpness < SHARPNESS_OF_BLUNT + SHARPNESS_PER_SQUARE * offset**2:
+        return False
+    noise = position_noise(image, (core.y, core.x), core.terms, core.sigma_px)
+    if noise is None:
+        return False
+    covariance = replace(noise, rival=rival).covariance(noise.grain)
+    return float(from_whole @ np.linalg.solve(covariance, from_whole)) > OFFSET_SIGNIFICANCE**2
 
 
 def _flattened(image: FloatArray) -> Float32Array:
@@ -547,12 +380,12 @@ def _near(image: Float32Array, y: int, x: int) -> float:
 
 def _sky(window: FloatArray) -> tuple[float, float]:
     """Return median and robust standard deviation of the rim of a window."""
-    rim = _rim(window)
-    rim = rim[np.isfinite(rim)]
-    if not rim.size:
+    edge = rim(window)
+    edge = edge[np.isfinite(edge)]
+    if not edge.size:
         return np.nan, np.nan
-    sky = median_of_all(rim)
-    return sky, MAD_TO_SIGMA * median_of_all(np.abs(rim - sky))
+    sky = median_of_all(edge)
+    return sky, MAD_TO_SIGMA * median_of_all(np.abs(edge - sky))
 
 
 @lru_cache(maxsize=64)
@@ -579,10 +412,8 @@ def _wave_numbers(shape: tuple[int, int]) -> tuple[tuple[FloatArray, Complex128A
     return (ky, (1j * ky) ** orders), (kx, counts / np.prod(shape) * (1j * kx) ** orders)
 
 
-def _highest_point(
-    spectrum: Complex64Array, shape: tuple[int, int], sigma_px: float
-) -> tuple[tuple[float, float], FloatArray, FloatArray]:
-    """Return the maximum of the smoothed window by Newton's method: position and derivatives; and the window."""
+def _highest_point(spectrum: Complex64Array, shape: tuple[int, int], sigma_px: float) -> tuple[_Peak, FloatArray]:
+    """Return the maximum of the smoothed window by Newton's method, and the window."""
     smooth_spectrum = spectrum * _gaussian_transfer(shape, float(sigma_px))
     smooth = fft.irfft2(smooth_spectrum, s=shape)
     start = np.array(np.unravel_index(np.argmax(smooth), shape), dtype=float)
@@ -598,7 +429,7 @@ def _highest_point(
         # from one side of a peak between wide pixels to the other, and back
         position = np.clip(position - np.clip(step, -MOST_STEP_PX, MOST_STEP_PX), start - 1, start + 1)
     terms = _derivatives(smooth_spectrum, shape, position)
-    return (float(position[0]), float(position[1])), terms, smooth
+    return _Peak(float(position[0]), float(position[1]), sigma_px, terms), smooth
 
 
 def _derivatives(spectrum: Complex64Array, shape: tuple[int, int], position: Float64Array) -> FloatArray:
@@ -614,7 +445,7 @@ def _sharpness(terms: FloatArray, core_sigma_px: float) -> float:
     """Return the smaller curvature of a peak over that of a bare core smoothed with a core-sized Gaussian."""
     if terms[0, 0] <= 0:
         return 0.0
-    least, _ = _least_and_greatest(-np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]]))
+    least, _ = least_and_greatest(-np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]]))
     return max(least * 2 * core_sigma_px**2 / float(terms[0, 0]), 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Peaks of a star that are nearly as high as the one that was chosen: noise decides which one is the highest."""
+"""Places of a star that are nearly as high as the peak that was chosen: noise decides which one is the highest."""
 
 import math
 from dataclasses import dataclass
@@ -11,11 +11,13 @@ LEAST_HEIGHT = 0.5
 """Least height of a rival, over that of the highest peak."""
 APART_SIGMA = 1.2
 """Least distance of two peaks, in units of the Gaussian that smooths the image."""
+FLAT = 0.25
+"""Of what the curvature of the peak lets it fall to a place: one that has fallen less is on a ridge with the peak."""
 
 
 @dataclass(frozen=True, eq=False)
 class RivalPeak:
-    """The second highest peak.
+    """The second highest peak, or the far end of a ridge.
 
     Attributes
     ----------
@@ -49,8 +51,11 @@ class RivalPeak:
         return chance * np.outer(self.offset, self.offset)
 
 
-def rival_of(smooth: FloatArray, place: tuple[float, float], height: float, sigma_px: float) -> RivalPeak | None:
-    """Find the second highest peak of an image.
+def rival_of(smooth: FloatArray, place: tuple[float, float], terms: FloatArray, sigma_px: float) -> RivalPeak | None:
+    """Find the place of an image that competes with its highest peak.
+
+    That is the second highest peak; but motion within an exposure draws a core out to a ridge, along which noise is as
+    free to choose as between two peaks, and which has no second one.
 
     Parameters
     ----------
@@ -58,40 +63,53 @@ def rival_of(smooth: FloatArray, place: tuple[float, float], height: float, sigm
         Image, smoothed by a Gaussian, above its background.
     place : (float, float)
         Place of the highest peak (y, x) [pixel].
-    height : float
-        Its height.
+    terms : ndarray (3, 3)
+        Derivatives there, of orders a in y and b in x, up to 2 in all; [0, 0] is its height.
     sigma_px : float
         Of the Gaussian [pixel].
 
     Returns
     -------
     RivalPeak or None
-        None without another peak of at least half of the height.
+        None without a place of at least half of the height.
     """
+    height = float(terms[0, 0])
     rows, columns = np.nonzero(smooth[1:-1, 1:-1] > LEAST_HEIGHT * height)
     rows, columns = rows + 1, columns + 1
     far = (rows - place[0]) ** 2 + (columns - place[1]) ** 2 > (APART_SIGMA * sigma_px) ** 2
     rows, columns = rows[far], columns[far]
     if not len(rows):
         return None
-    around = [smooth[rows + dy, columns + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    is_peak = around[4] >= np.max(around, axis=0)
-    if not is_peak.any():
+    dy, dx = rows - place[0], columns - place[1]
+    fall = -0.5 * (terms[2, 0] * dy * dy + 2 * terms[1, 1] * dy * dx + terms[0, 2] * dx * dx)
+    before, middle, after = smooth[rows - 1, columns], smooth[rows, columns], smooth[rows + 1, columns]
+    left, right = smooth[rows, columns - 1], smooth[rows, columns + 1]
+    is_peak = (middle >= before) & (middle >= after) & (middle >= left) & (middle >= right)
+    # between the pixels a ridge is higher
+    is_flat = height - middle < 2 * FLAT * fall
+    if not (is_peak | is_flat).any():
         return None
-    best = int(np.argmax(np.where(is_peak, around[4], -np.inf)))
-    row, column = int(rows[best]), int(columns[best])
-    (dy, up), (dx, right) = _vertex(smooth[row - 1 : row + 2, column]), _vertex(smooth[row, column - 1 : column + 2])
-    top = float(smooth[row, column]) + up + right
-    offset = np.array([row + dy - place[0], column + dx - place[1]])
+    (along_y, up), (along_x, beside) = _vertices(before, middle, after), _vertices(left, middle, right)
+    gaps = height - (middle + up + beside)
+    is_flat &= gaps < FLAT * fall
+    best = int(np.argmin(np.where(is_peak, gaps, np.inf)))
+    far_end = int(np.argmin(np.where(is_flat, gaps / (dy * dy + dx * dx), np.inf)))
+    # the flanks of another peak are no ridge
+    if is_flat[far_end] and not (is_peak[best] and gaps[best] <= gaps[far_end]):
+        best = far_end
+    elif not is_peak[best]:
+        return None
+    offset, gap = np.array([dy[best] + along_y[best], dx[best] + along_x[best]]), float(gaps[best])
     common = math.exp(-float(offset @ offset) / (4 * sigma_px**2))
-    return RivalPeak(offset, height - top, height + top, (1 - common) / (4 * math.pi * sigma_px**2))
+    return RivalPeak(offset, gap, 2 * height - gap, (1 - common) / (4 * math.pi * sigma_px**2))
 
 
-def _vertex(values: FloatArray) -> tuple[float, float]:
-    """Return place and height of the vertex of a parabola through three values, from the middle one."""
-    before, middle, after = (float(value) for value in values)
+def _vertices(before: FloatArray, middle: FloatArray, after: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return places and heights of the vertices of parabolas through three values (n,) each, from the middle one.
+
+    Along a ridge there are none: the place is then the middle.
+    """
     curvature = before - 2 * middle + after
-    if curvature >= 0:
-        return 0.0, 0.0
-    place = 0.5 * (before - after) / curvature
+    is_vertex = (curvature < 0) & (middle >= np.maximum(before, after))
+    place = np.where(is_vertex, 0.5 * (before - after) / np.where(is_vertex, curvature, 1), 0.0)
     return place, -0.25 * (before - after) * place
