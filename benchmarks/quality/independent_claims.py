@@ -25,8 +25,9 @@ def claims(night: Night) -> Iterator[Claim]:
     table = night.frames("pair", "faint_star/shifts.txt")
     frames = table["frame"].astype(int)
     for axis, name in enumerate(("dy", "dx")):
-        shift = _centred(-night.seen["pair"].shifts_px[frames, axis])
-        yield "shift of a faint star", "px", _centred(table[name]), table["error"], shift
+        for kind, true in (("", night.seen["pair"].fits_px), (", of its wavefront", night.seen["pair"].shifts_px)):
+            shift = _centred(-true[frames, axis])
+            yield f"shift of a faint star{kind}", "px", _centred(table[name]), table["error"], shift
     for found, true in zip(night.seeing_files(), night.seeing, strict=True):
         yield "seeing", "″", *_pair(found, "fwhm_arcsec"), np.median(true.widths_arcsec)
     yield from _of_companion(night)

@@ -144,13 +144,15 @@ turbulence with sub-harmonics, a loop of 90 Zernike modes at 1 kHz that lags two
 the refraction between them, vanes, static aberrations, image motion by the turbulence itself and by vibration; a camera
 in which charge is left behind, held and released, born and multiplied on the way, whose amplifier bends at high light
 and whose bias wanders. Frames have 256 × 256 pixels; Strehl ratios are 15 to 21 %.
-A faint star's true shift is the mean tilt of its wavefront, the true place of a guide star in a frame the highest point
-of its image without noise: motion within an exposure puts 0.3 pixel between the two. The vanes of the telescope and how
-the amplifier bends are in the configuration. The true Strehl ratio of a stack is that of its frames without noise, put
-together where the guide star was found, in the pixels of the stack. Places in the field are those of the stack without
-noise. Photon noise alone (a halo of 235
-electrons a pixel at 0.9″, doubled by the register) allows the companion of 7 magnitudes a S/N of 16 in 100p, of 9 in
-20p: the goal of the latter is out of reach here.
+The true place of a guide star in a frame is the highest point of its image without noise, from where it is in the
+sharper half of the frames. A faint star's true shift is the one that makes its image without noise most likely by the
+mean of all such images; that is what a registration can be asked for. The mean tilt of the wavefront is another place,
+0.12 to 0.14 pixel rms along an axis and up to a pixel away, as motion within an exposure and higher orders of the
+wavefront move an image, too: as much as the noise does, so that 1.2 claimed errors are the bound there. The vanes of
+the telescope and how the amplifier bends are in the configuration. The true Strehl ratio of a stack is that of its
+frames without noise, put together where the guide star was found, in the pixels of the stack. Places in the field are
+those of the stack without noise. Photon noise alone (a halo of 235 electrons a pixel at 0.9″, doubled by the register)
+allows the companion of 7 magnitudes a S/N of 16 in 100p, of 9 in 20p: the goal of the latter is out of reach here.
 """
 FIGURES = {
     "master dark: noise over that of its frames": "1 ± 0.2",

@@ -32,8 +32,9 @@ class Seen:
 
     Parameters
     ----------
-    shifts_px, peaks_px : ndarray (n, 2)
-        Image motion (y, x) of each frame, and where its image smoothed by half of lambda over D is highest.
+    shifts_px, peaks_px, fits_px : ndarray (n, 2)
+        Image motion (y, x) of each frame, where its image smoothed by half of lambda over D is highest, and where it
+        fits the mean of all images best, see `best_fits`; the last of the faint pair alone.
     strehl, strehl_in_aperture : float
         Of all frames on their highest points, of all light and of that in the aperture.
     widths_arcsec : ndarray (n,)
@@ -50,6 +51,7 @@ class Seen:
 
     shifts_px: np.ndarray
     peaks_px: np.ndarray
+    fits_px: np.ndarray
     strehl: float
     strehl_in_aperture: float
     widths_arcsec: np.ndarray
@@ -93,6 +95,7 @@ def look(name: str, truth: Truth) -> Seen:
     return Seen(
         truth.shifts_px,
         truth.shifts_px if is_seeing else truth.shifts_px + truth.peaks_px,
+        truth.shifts_px + _fits(truth) if "_pair_" in name else none,
         *(np.nan if is_seeing else truth.stack_strehl(1.0, True, radius) for radius in (np.inf, APERTURE_ARCSEC)),
         np.array([full_width(truth.psf(i)) for i in numbers]) * PIXEL_ARCSEC if is_seeing else none,
         np.array([truth.psf(i) for i in numbers], np.float32) if is_star else none,
@@ -101,6 +104,38 @@ def look(name: str, truth: Truth) -> Seen:
         truth.light,
         np.array([truth.noiseless(i) for i in numbers], np.float32) if "_cluster_" in name else none,
     )
+
+
+def _fits(truth: Truth) -> np.ndarray:
+    images = np.array([truth.psf(i) for i in range(truth.n_frames)])
+    return best_fits(truth.sky.stars[0].electrons * images, truth.sky.background_e)
+
+
+def best_fits(images: np.ndarray, background: float) -> np.ndarray:
+    """Find where images without noise fit their own mean best: which shift their photons make likeliest.
+
+    Parameters
+    ----------
+    images : ndarray (n, size, size)
+        Expected photo-electrons.
+    background : float
+        That is added to all [electron/pixel].
+
+    Returns
+    -------
+    ndarray (n, 2)
+        Places (y, x) from the middle pixel [pixel].
+    """
+    spectra, frequency = fft.fft2(images), fft.fftfreq(images.shape[-1])
+    found = np.zeros((len(images), 2))
+    for _ in range(6):
+        ramps = np.exp(2j * np.pi * frequency * found[:, :, np.newaxis])
+        mean = fft.ifft2(np.mean(spectra * ramps[:, 0, :, np.newaxis] * ramps[:, 1, np.newaxis], axis=0)).real
+        # of photons, the log likelihood of a shift is the sum of the logarithms of what is expected where they are
+        logarithm = fft.fft2(np.log(np.maximum(mean, 0) + background))
+        likelihood = fft.fftshift(fft.ifft2(spectra * logarithm.conj()).real, axes=(1, 2))
+        found = np.array([highest(each - each.min())[1:] for each in likelihood])
+    return found
 
 
 def full_width(image: np.ndarray) -> float:

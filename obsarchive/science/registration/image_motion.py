@@ -175,7 +175,22 @@ def image_motion(
         known = known.after(grid, posterior, scores)
         if np.sqrt(np.mean((known.shifts - before) ** 2)) < SETTLED_PX:
             break
-    return ImageMotion(known.shifts, known.errors, law.rms_px, law.correlation)
+    return ImageMotion(known.shifts, _of_other_shapes(stars, grid, known), law.rms_px, law.correlation)
+
+
+def _of_other_shapes(stars: Sequence["_Star"], grid: ShiftGrid, known: "_Known") -> Float64Array:
+    """Return the errors (n,) of shifts of frames in which the stars have other shapes than in the mean of all.
+
+    Of a true likelihood, the variance of the slope is the curvature. That of the shape in the mean is not true for a
+    frame that motion or turbulence has blurred: the error is that of the maximum of a wrong likelihood (Huber 1967,
+    Proc. Fifth Berkeley Symp. 1, 221), where the frame itself and not its neighbours tell its shift.
+    """
+    is_told = known.errors < NARROW_STEPS * STEP_PX
+    # the mean of few frames has the shape of each, and single electrons do not tell any
+    if len(is_told) < FEW_FRAMES or not is_told.any() or any(star.counts_electrons for star in stars):
+        return known.errors
+    excess = known.errors**2 * sum(star.slope_variance(grid, known.shifts) for star in stars)
+    return np.where(is_told, known.errors * np.sqrt(np.maximum(excess, 0)), known.errors)
 
 
 def _first(stars: Sequence["_Star"], grid: ShiftGrid, starts: Sequence[Float64Array]) -> "_Known":
@@ -310,6 +325,11 @@ class _Star:
         self._noise: PixelNoise = self._scaled
         self.excess = 1.0
 
+    @property
+    def counts_electrons(self) -> bool:
+        """Whether the noise is that of single electrons."""
+        return isinstance(self._noise, MultipliedElectrons)
+
     def learn(self, grid: ShiftGrid, known: _Known, with_noise: bool) -> None:
         """Make the template from frames whose shifts are known so far, and measure the noise."""
         self._sums = np.zeros((FOLDS, *self._spectra.shape[1:]), np.complex64)
@@ -333,6 +353,19 @@ class _Star:
                 scores[i] = _correlation(grid, weights, [spectra[i] for spectra in self._statistics])
         scores /= self.excess
         return scores
+
+    def slope_variance(self, grid: ShiftGrid, shifts: Float64Array) -> Float64Array:
+        """Return the variance (n,) of the slope of the log likelihood along an axis, by the noise of each frame.
+
+        The shifts (n, 2) move the frames onto the template.
+        """
+        template, variances = self._template_without(grid, None), np.empty(len(shifts))
+        for i, shift in enumerate(shifts):
+            model = fft.irfft2(template * np.conj(grid.moved_to(shift, 0.0)), grid.shape)
+            slopes = grid.gradient(self._scaled.weights(model)[0])
+            noise = self._scaled.variance(fft.irfft2(self._spectra[i], grid.shape))
+            variances[i] = np.sum(slopes**2 * noise) / 2
+        return variances / self.excess**2
 
     def offset(self, grid: ShiftGrid) -> float:
         """Return what the log likelihood of each shift of a frame lacks: it depends on the star alone."""
@@ -369,7 +402,7 @@ class _Star:
         models = fft.irfft2(np.stack(spectra), grid.shape)
         windows = np.array([self._window(i) for i in some.tolist()])
         self._scaled = _scaled_noise(windows, models) or self._scaled
-        if not isinstance(self._noise, MultipliedElectrons):
+        if not self.counts_electrons:
             self._noise = self._with_electrons(float(light.max()))
         weights = np.conj(fft.rfft2(self._noise.weights(light)))
         expected = _correlation(grid, weights, fft.rfft2(self._noise.means(light)))

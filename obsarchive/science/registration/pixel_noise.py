@@ -78,6 +78,10 @@ class ScaledPhotonNoise:
         weights: FloatArray = np.log1p(self.per_count / self.background * light) / self.per_count
         return weights
 
+    def variance(self, counts: FloatArray) -> FloatArray:
+        """Return the variance of pixels by their counts: its sum over many is that of the noise."""
+        return self.background + self.per_count * counts
+
     def means(self, light: FloatArray) -> FloatArray:
         """Return the light itself (1, ...)."""
         return light[np.newaxis]

@@ -75,6 +75,12 @@ class ShiftGrid:
         factor: Complex64Array = along_y * along_x
         return factor
 
+    def gradient(self, image: FloatArray) -> Float32Array:
+        """Return the slopes (2, ny, nx) of an image along y and x [1/pixel]."""
+        spectrum = 2j * np.pi * fft.rfft2(image)
+        slopes: Float32Array = fft.irfft2(np.stack([self._ky * spectrum, self._kx * spectrum]), self.shape)
+        return slopes
+
     def correlation(self, spectrum: Complex64Array) -> Float32Array:
         """Correlation of two images at the shifts of the grid.
 
