@@ -88,3 +88,21 @@ def test_a_companion_among_bright_speckles_does_not_count(speckled):
     # companions of a quarter of the light were not found, and the flux was wrong by 26 errors
     assert np.abs(pulls).max() < 3.5
     assert np.std(pulls) < 1.5
+
+
+def test_a_companion_as_high_as_speckles_is_known_by_its_halo(speckled):
+    rng = np.random.default_rng(3)
+    pulls, errors = [], []
+    for light in 1.5e6 * speckled:
+        angle, apart, ratio = rng.uniform(0, 2 * np.pi), rng.uniform(22, 30), rng.uniform(0.065, 0.09)
+        shift = np.rint([apart * np.sin(angle), apart * np.cos(angle)]).astype(int)
+        noise = np.sqrt(0.2 + 2 * light) * rng.standard_normal(light.shape)
+        images = light + noise, light + ratio * np.roll(light, shift, (0, 1)) + noise
+        alone, among = (measure_strehl(image, OPTICS, 0.01735, centre=(256, 256)) for image in images)
+        assert alone.flux_error < 0.02 * alone.flux
+        pulls.append((among.flux - alone.flux) / among.flux_error)
+        errors.append(among.flux_error / among.flux)
+    # heights alone left half of them in the star, as speckles
+    assert np.abs(pulls).max() < 3.5
+    # of none of which it is certain is the light in the error
+    assert np.sum(np.array(errors) < 0.02) >= 6

@@ -90,8 +90,8 @@ class StarProfile:
         half = int(ANNULUS * aperture_px)
         self.aperture_px = aperture_px
         self.core_px = core_px
-        self.box = _cut_out(image, position, half)
-        self._doubts = [np.nan_to_num(_cut_out(doubt, position, half)) for doubt in doubts]
+        self.box = cut_out(image, position, half)
+        self._doubts = [np.nan_to_num(cut_out(doubt, position, half)) for doubt in doubts]
         self._rings, self._sectors = _polar(half)
         self._weights = aperture_weights(self.box.shape, half, half, aperture_px)
         means, self._counts = self._sector_means(self._rings)
@@ -280,7 +280,7 @@ class StarProfile:
         return area @ excess
 
 
-def _cut_out(image: FloatArray, position: tuple[int, int], half: int) -> Float64Array:
+def cut_out(image: FloatArray, position: tuple[int, int], half: int) -> Float64Array:
     """Return a square of side ``2 * half + 1`` around a pixel, NaN beyond the image and where it is not finite."""
     box = np.full((2 * half + 1, 2 * half + 1), np.nan)
     top, left = position[0] - half, position[1] - half

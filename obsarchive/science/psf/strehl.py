@@ -36,6 +36,9 @@ _LOWEST_RATIO = 0.005
 _TRUSTED_ERROR = 0.25
 """Largest relative error of a trusted ratio."""
 _LEAST_CORE_SHARE = 0.1
+_WIDER = 4 * float(np.log(2))
+"""Relative change of the FWHM of a Gaussian whose mean profile is about another point, over the square of the distance
+of that along either axis in units of the FWHM."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +169,8 @@ def measure_strehl(
     fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, lifts) or (fit.fwhm, np.nan)
     fwhm *= 1 + uneven / 2
     core = fit.core * (1 + uneven / 2 / max(fit.core_share, _LEAST_CORE_SHARE))
+    # about the highest point, which uneven coverage moves more than the light around it, a Gaussian looks wider
+    core /= 1 + _WIDER * (places.place * fwhm / fit.core) ** 2
     of_fwhm, of_core, of_halo = _errors_by_coverage(fit, ratio, noise, places)
     shifted = np.hypot(noise.sampling / 2.355 * fwhm / np.sqrt(2), places.place * fwhm)
     flux_error = star.flux_error(variance)
