@@ -1,6 +1,6 @@
 """What the products of a night of the instrument of truth say, the errors that they claim, and what is true."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,18 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from benchmarks.quality.independent_truth import CLUSTER, COMPANION, COMPANION_MAG, FINE_ARCSEC, Night
+from benchmarks.quality.pulls import Pulls
 from obsarchive.science.photometry.source_detection import detect
 
 Claim = tuple[str, str, Any, Any, Any]
 """Quantity, unit, what the products say, the error that they claim, and the truth."""
 SAME_PX = 3.0
+OF_FIELD = ("field: position, east", "field: position, north")
+"""Quantities that charge left behind moves by the same amount in all nights: see `without_common`."""
 
 
 def claims(night: Night) -> Iterator[Claim]:
-    """Yield all claims of a night."""
+    """Yield all claims of a night, but those of the seeing."""
     for target in night.seen:
         if target not in ("planet", "pair"):
             yield from _of_star(night, target)
@@ -28,10 +31,32 @@ def claims(night: Night) -> Iterator[Claim]:
         for kind, true in (("", night.seen["pair"].fits_px), (", of its wavefront", night.seen["pair"].shifts_px)):
             shift = _centred(-true[frames, axis])
             yield f"shift of a faint star{kind}", "px", _centred(table[name]), table["error"], shift
-    for found, true in zip(night.seeing_files(), night.seeing, strict=True):
-        yield "seeing", "″", *_pair(found, "fwhm_arcsec"), np.median(true.widths_arcsec)
     yield from _of_companion(night)
     yield from _of_field(night)
+
+
+def seeing_of(night: Night) -> list[tuple[float, float, float]]:
+    """Return found, claimed error and median of the true widths of the frames of each seeing file, in order of time."""
+    pairs = zip(night.seeing_files(), night.seeing, strict=True)
+    return [(*_pair(found, "fwhm_arcsec"), float(np.median(true.widths_arcsec))) for found, true in pairs]
+
+
+def seeing_claims(nights: Sequence[list[tuple[float, float, float]]]) -> Iterator[Claim]:
+    """Yield the seeing of all nights, from `seeing_of` each: files of a number have the same air.
+
+    Errors are those of the seeing, of which the few frames of a file are a sample: true is the mean of all nights.
+    """
+    for files in zip(*nights, strict=True):
+        true = np.mean([median for *_, median in files])
+        for found, error, _ in files:
+            yield "seeing", "″", found, error, true
+
+
+def without_common(pulls: Pulls) -> None:
+    """Take the mean of all nights from the errors, and what it takes of their scatter in turn."""
+    errors = np.array(pulls.errors)
+    if len(errors) > 1:
+        pulls.errors[:] = ((errors - errors.mean()) * np.sqrt(len(errors) / (len(errors) - 1))).tolist()
 
 
 def _of_star(night: Night, target: str) -> Iterator[Claim]:
@@ -79,17 +104,17 @@ def _of_field(night: Night) -> Iterator[Claim]:
     off = away[nearest[0], nearest[1]]
     off = off[np.hypot(*off.T) < SAME_PX]
     # charge that is left behind moves all stars alike, by 0.2 mas
-    moved = off.mean(axis=0)
-    yield "field: a star in the image", "mas", 1e3 * FINE_ARCSEC * (off - moved), 1e3 * found["star_error_arcsec"], 0.0
+    alone = (off - off.mean(axis=0)) * np.sqrt(len(off) / (len(off) - 1))
+    yield "field: a star in the image", "mas", 1e3 * FINE_ARCSEC * alone, 1e3 * found["star_error_arcsec"], 0.0
     guide = int(np.argmax(true.flux))
     header = fits.getheader(night.product("cluster", "astrometry/{id}_wcs.fits"))
-    place = WCS(header).pixel_to_world(true.x[guide] + moved[1], true.y[guide] + moved[0])
+    place = WCS(header).pixel_to_world(true.x[guide], true.y[guide])
     catalogue = Table.read(night.layout.root / "stars.csv", format="ascii.csv")[
         np.argmax([-mag for *_, mag in CLUSTER])
     ]
     east, north = SkyCoord(catalogue["ra"], catalogue["dec"], unit="deg").spherical_offsets_to(place)
-    for offset in (east, north):
-        yield "field: position", "mas", 1e3 * offset.arcsec, 1e3 * found["centre_error_arcsec"], 0.0
+    for name, offset in zip(OF_FIELD, (east, north), strict=True):
+        yield name, "mas", 1e3 * offset.arcsec, 1e3 * found["centre_error_arcsec"], 0.0
 
 
 def _pair(found: dict[str, Any], key: str) -> tuple[float, float]:

@@ -33,6 +33,10 @@ LEAST_DOUBLE, COMPANION_SHARE = 1.05, 0.03
 """Elongation, or residual of a single star [its peak], from which on two stars are tried."""
 LEAST_GAIN, LEAST_APART = 20.0, 0.3
 """Gain in log likelihood, twice, and separation [FWHM] of a companion that is subtracted."""
+CLOSE, LEAST_GAINS_CLOSE, SOMEWHAT_UNEVEN = 0.65, (100.0, 300.0), 1.15
+"""Separation [FWHM] below which a companion does no more than elongate the star, as turbulence does in exposures of
+seconds: a second star then gains up to 80, and up to 250 where what it leaves is less even than noise, which is not
+enough."""
 UNEVEN, MOST_LEFT = 2.0, 0.1
 """Variance that neighbouring pixels share, over that of noise, from which on an image is uneven: a companion must then
 explain all but this share of the squares of the residuals."""
@@ -231,6 +235,10 @@ def _without_companion(
     light, apart = pair.x[[0, 3]], np.hypot(*(pair.x[4:6] - pair.x[1:3])) / np.exp(pair.x[6])
     if gain < LEAST_GAIN or light.min() < COMPANION_SHARE * light.max() or apart < LEAST_APART:
         return pixels, near, 0.0
+    is_even = not _is_uneven(pair, near, np.exp(fit.x[3]), SOMEWHAT_UNEVEN)
+    if apart < CLOSE and gain < LEAST_GAINS_CLOSE[0 if is_even else 1]:
+        # either may be true: half of the squared difference of the widths is the variance
+        return pixels, near, float(abs(pair.x[6] - fit.x[3])) / np.sqrt(2)
     own, other = (pair.x[:3], pair.x[3:6]) if light[0] >= light[1] else (pair.x[3:6], pair.x[:3])
     y, x = np.ogrid[: near.shape[0], : near.shape[1]]
     stretch = np.exp(-2 * pair.x[6])
@@ -321,7 +329,7 @@ def _width(fit: optimize.OptimizeResult, binning: int, further_error: float, rad
     return fwhm, fwhm * float(np.sqrt(np.sum(np.square(terms))))
 
 
-def _is_uneven(fit: optimize.OptimizeResult, near: BoolArray, width: float) -> bool:
+def _is_uneven(fit: optimize.OptimizeResult, near: BoolArray, width: float, limit: float = UNEVEN) -> bool:
     """Return whether neighbouring pixels share what a fit has left, as they do not share noise."""
     side = max(3, 2 * int(width / 4) + 1)
     residual = np.zeros(near.shape)
@@ -330,7 +338,7 @@ def _is_uneven(fit: optimize.OptimizeResult, near: BoolArray, width: float) -> b
     means = ndimage.uniform_filter(residual, side, mode="constant")
     # the mean of n independent values has an n-th of their variance
     shared = float(np.mean(means[near] ** 2 / inside[near])) * side**2
-    return shared > UNEVEN * float(np.mean(fit.fun**2))
+    return shared > limit * float(np.mean(fit.fun**2))
 
 
 def _error(fit: optimize.OptimizeResult, parameter: int) -> float:
