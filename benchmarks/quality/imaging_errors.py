@@ -52,23 +52,29 @@ optics* are those of the instrument of the nights below, whose wings fall as r^(
 are corrected for their phase in the pixel, 0.07 pixels. The noise of the light is told from the speckles by rings of
 different light. What a dozen frames leave uncertain is what their places happen to be, 9 % of the peak, of which the
 correction for uneven coverage leaves two fifths, 8 % of the FWHM and a tenth of a FWHM in position; it is calculated
-from optics, pixels, drops and number of frames. The rows are those before the search for the highest point of stars
-on the corners of wide pixels was mended; in sixty trials with it the pulls of positions in frames scatter by 1.00 and
-1.01, and one flux was 9 errors too small.
+from optics, pixels, drops and number of frames. Widths of cores are those about the highest point, which uneven
+coverage moves by 0.06 FWHM along each axis, more than the light around it; that alone makes them 1 to 1.5 % wider, and
+is corrected.
 
-What does not hold, and why. *Core of undersampled stars*: cores are found 4 % too wide at a Strehl ratio of 6 % and are
-right within 2 % at 18 and 40 %, the FWHM is 3 to 5 % too narrow, about half of the errors that are claimed. The formula
-for the errors is of first order in what the places of the frames do; of perfect stars the FWHM is wrong by 1 % where
-there are 48 frames.
-*Crowded*: of 120 trials on other seeds three had companions that were not found, of 6.5 to 8.4 % of the light at 0.31
-to 0.36″ from stars of a Strehl ratio of 5 %, of which speckles are as high: they stood out by 3.2 to 4.9 times the
-scatter of these, and with them the flux is wrong by 20 to 23 errors. In one stack of such a star another of its peaks
-was higher than that on which frames were aligned, 7 pixels away. Without these four the flux had a bias of 0.44 errors
-and a standard deviation of 1.11.
-*Flux of bright stars*: most of the error is that of the exponent of the wings, 0.09 to 0.14 % of the light, which is
-the same for all stars of one atmosphere and telescope: of those of the independent optics there are 24, so that their
-bias is known to 0.15 errors only, of the others three. With 24 others it was 0.14 errors. The bias of the plain CCD's,
-half of an error, is not explained.
+What does not hold, or hardly does, and why. *FWHM of undersampled stars*: it is 2 to 4 % too narrow, half of the error
+that is claimed (0.49 of it in 360 trials on other seeds), of perfect stars by 1 % where there are 48 frames: the
+formula for the errors is of first order in what the places of the frames do.
+*Crowded*: speckles of stars of a Strehl ratio of 5 % are as high as companions of 6 to 9 % of the light at 0.3″, which
+are known by their halos, too. Of 120 companions of 6 to 12 % of such stars, a tenth of all crowded trials, three were
+not found at all, of 6.5 % at 0.32 to 0.35″, with fluxes that are wrong by 6 to 20 errors (18 were wrong by more than 3
+where heights alone decided): one trial of 400. What is as likely a speckle as a companion is in the error of the flux;
+to hold what nothing shows, the error of every star of such a ratio would have to be 6 % instead of 0.3 %. In 360 trials
+on other seeds the standard deviation was 1.15.
+*Flux of bright stars and of the plain CCD*: what is wrong is the exponent of the wings, which is one for all stars of
+an atmosphere and a telescope. Nothing but the star tells it; any between −11/3 (turbulence alone) and −3 is as likely
+before. Wings here fall as r^(−3.6), and those of the independent optics as r^(−3.1) to r^(−3.4). The noise of the plain
+CCD hides it: with −10/3 the flux of its stars without noise is 0.32 % too high, with −11/3 it is 0.12 % too low, with
+−3.6 the bias of its trials would be −0.17 errors. Since it is the same for all trials, its part of the error, 0.25 % of
+0.46 %, does not average out, and biases of half an error are what to expect. Of bright stars that part is 0.1 %, and no
+wing is a power law: profiles that bend make the bias of the independent optics vanish, and those of bright stars and of
+the plain CCD one and a half to two times as large. Of the light of the other optics 0.05 to 0.1 % come back from beyond
+the edges of the images, which are 8.9″ wide, and count as the star's; the better a measurement, the more it takes that
+for background. There are 24 independent atmospheres, so that their bias is known to 0.15 errors only, and three others.
 *Four stars*: the scatter of the positions, of four degrees of freedom, is all that the errors are told from. Where it
 is by chance five times too small, errors are, and pulls are 14; Student's distribution has that in one plate of 2000.
 *Position in the stack*: frames cover the pixels unevenly, which moves all stars alike (0.02 pixels of the stack for

@@ -36,6 +36,8 @@ _BENT = 0.05
 
 _WING_FROM = 0.6
 """Inner radius of the fit of the wings, in units of the aperture."""
+_SHARED = 4
+"""Distance of rings that may share a speckle, in widths of the core."""
 _UNEVEN = 0.3
 """Error of the flux, over the difference between all sectors and the middle half of them."""
 
@@ -264,13 +266,21 @@ class StarProfile:
         squares = float(weight @ (value - mean) ** 2)
         # an image without noise leaves nothing
         left = np.maximum(squares - slope**2 / spread, 1e-12 * squares + np.finfo(float).tiny)
-        # rings within one width of the core share their speckles
-        independent = len(ring) * CORE_FWHM / self.core_px
-        likely = np.exp(-0.5 * (independent * (left / left.min() - 1) + _EXPONENTS**2))
+        best = int(np.argmin(left))
+        residuals = np.sqrt(weight) * (value - mean - slope[best] / spread[best] * (wings[best] - middle[best]))
+        likely = np.exp(-0.5 * (self._independent(residuals) * (left / left.min() - 1) + _EXPONENTS**2))
         level = float(np.average(levels, weights=likely))
         variance = float(np.average((levels - level) ** 2, weights=likely))
         bent = _BENT * float(np.gradient(levels, _WING_SIGMA * _EXPONENTS)[usual])
         return _Level(level, float(np.hypot(np.sqrt(variance), bent)), share)
+
+    def _independent(self, residuals: Float64Array) -> float:
+        """Return how many of the rings of a fit are independent: more of noise than of speckles, which rings share."""
+        width = self.core_px / CORE_FWHM
+        squares = max(float(residuals @ residuals), np.finfo(float).tiny)
+        lags = range(1, min(int(_SHARED * width), len(residuals) - 1) + 1)
+        shared = sum(max(float(residuals[:-lag] @ residuals[lag:]) / squares, 0.0) for lag in lags)
+        return len(residuals) / min(1 + 2 * shared, width)
 
     def _sector_excess(self, means: Float64Array) -> Float64Array:
         """Return the flux of every sector beyond the core, scaled to the whole circle, minus that of the profile."""
