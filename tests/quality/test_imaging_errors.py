@@ -48,6 +48,14 @@ def test_errors_hold_what_wide_pixels_cannot_sample():
     assert 0.5 < np.sqrt(np.mean(np.square(pulls))) < 1.5
 
 
+def test_a_bright_speckle_of_an_undersampled_star_is_no_certain_companion():
+    regime = next(regime for regime in errors.FRAMES if regime.name.startswith("undersampled"))
+    rows = errors.stack_trial(regime, 400_003)
+    flux, error, truth = next(row[1:] for row in rows if row[0].startswith("Strehl: flux"))
+    # one of 5 % of the light at 0.25" was taken away, and the flux was 9 errors too small
+    assert abs(flux - truth) < 3 * error
+
+
 @pytest.mark.parametrize("apart", [0.5, 0.75, 1.0, 1.5])
 def test_seeing_of_a_double_star_is_that_of_one_of_them(apart):
     transfer = seeing_transfer(256, 0.0694, 1.2, 25.0, 0.1)
