@@ -1,4 +1,4 @@
-"""Frame selection of a lucky-imaging sequence by its guide star (detection and measurement: :mod:`.guidestar`)."""
+"""Frame selection of a lucky-imaging sequence by its guide star (detection and measurement: :mod:`.guide_star`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
