@@ -167,8 +167,14 @@ class _Candidate:
         return dict(list(others.items())[-MAX_OTHERS:])
 
     def companion(self, others: Mapping[str, Float32Array]) -> str:
-        """Return a description of the companion found by subtracting other stars; empty if there is none."""
-        return companion_of(self.target, np.array(list(others.values())), self.core_px)
+        """Return a description of the companion found by subtracting other stars; empty if there is none.
+
+        A star around which none can be seen, at the edge of its image, cannot serve either.
+        """
+        try:
+            return companion_of(self.target, np.array(list(others.values())), self.core_px)
+        except Unprocessable as err:
+            return str(err)
 
     def can_be_reference_of(self, other: "_Candidate") -> bool:
         """Whether this is another star observed with the same optics, without an objection."""

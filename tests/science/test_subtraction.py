@@ -167,6 +167,14 @@ def test_a_companion_speaks_against_a_reference_and_common_speckles_do_not() -> 
     assert companion_of(with_margin, others[:0], FWHM_PX) == ""
 
 
+@pytest.mark.parametrize("unknown", [np.s_[: SIDE // 2 - 5], np.s_[SIDE // 2, SIDE // 2 + 4]])
+def test_a_star_at_the_edge_has_no_rings(unknown: slice) -> None:
+    stamp = library("100p")[0].copy()
+    stamp[unknown] = np.nan
+    with pytest.raises(Unprocessable, match="no ring around the star: with a FWHM of "):
+        companion_of(stamp, library("100p")[1:], FWHM_PX)
+
+
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.3, -0.45), (-0.2, 0.4)])
 def test_a_stamp_is_centred_without_sky_and_of_flux_one(shift: tuple[float, float]) -> None:
     y, x = np.indices((300, 280))

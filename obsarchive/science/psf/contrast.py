@@ -192,7 +192,7 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     Raises
     ------
     Unprocessable
-        There is no usable reference.
+        There is no usable reference, or no ring around the star is known.
     """
     place = Place(target, fwhm_px)
     others = np.asarray(stamps, np.float32)
@@ -365,6 +365,11 @@ def companion_of(stamp: FloatArray, others: FloatArray, fwhm_px: float) -> str:
     -------
     str
         Separation and significance of the companion.
+
+    Raises
+    ------
+    Unprocessable
+        No ring around the star is known: it lies on the edge of the image.
     """
     if len(others) >= LEAST_OTHERS:
         found = subtract_star(stamp, others, fwhm_px).detections

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 from obsarchive.science.psf.companion_detection import (
     LEAST_FWHM_PX,
@@ -58,7 +59,13 @@ class ContrastCurve:
 
 
 class Place:
-    """A target with the geometry of its stamp, and its own PSF as the model of a companion."""
+    """A target with the geometry of its stamp, and its own PSF as the model of a companion.
+
+    Raises
+    ------
+    Unprocessable
+        No ring around the star is known: it lies on the edge of the image, or pixels in its core are not finite.
+    """
 
     def __init__(self, target: FloatArray, fwhm_px: float) -> None:
         # smaller apertures would be undersampled
@@ -76,6 +83,11 @@ class Place:
         edge = float(radius[~known].min(initial=self.side // 2)) - self.fwhm_px / 2
         first = INNER_FWHM * self.fwhm_px
         self.radius_px = np.arange(first, min(edge, self.side // 2 - self.fwhm_px / 2), self.fwhm_px / 2)
+        if not self.radius_px.size:
+            raise Unprocessable(
+                f"no ring around the star: with a FWHM of {self.fwhm_px:.1f} pixels the first one needs pixels up to "
+                f"{first + self.fwhm_px / 2:.0f} from it, and they are known up to {edge + self.fwhm_px / 2:.0f}"
+            )
 
     def companions(self, radius_px: float) -> tuple[FloatArray, Float32Array]:
         """Return positions (m, 2) on a ring, and a companion as bright as the star at each (m, side, side)."""
