@@ -215,7 +215,7 @@ class Lenient(BaseModel):
 class Section(BaseModel):
     """A part of the configuration: frozen, strict about its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def renamed(default: Any, name: str, old_name: str, description: str | None = None) -> Any:

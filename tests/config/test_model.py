@@ -201,6 +201,8 @@ def test_a_misspelt_key_is_named_with_its_nearest(tmp_path, path, nearest):
             SMALL["telescope"]["P60"] | {"valid_from": "2015/10/01", "valid_until": "2015/10/01"},
             "telescope.P60: valid_until 2015-10-01 must be later than valid_from 2015-10-01",
         ),
+        ("telescope.P60.north_angle_deg", float("nan"), "telescope.P60.north_angle_deg: a finite number"),
+        ("telescope.P60.primary_m", float("inf"), "telescope.P60.primary_m: a finite number"),
         (
             "server.public_url",
             "archive.example.org",
