@@ -63,6 +63,20 @@ def test_two_stars_agree_or_are_not_sure() -> None:
     assert found.reasons[2].startswith("contradicted: 1 of 2")
 
 
+@pytest.mark.parametrize("off_px", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("others", [1, 3])
+def test_stars_on_a_line_are_not_mirrored(off_px: float, others: int) -> None:
+    along, across = np.array([70.0, 60.0]), np.array([60.0, -70.0]) / np.hypot(60, 70)
+    places = [(150, 150), 150 - along, 150 + along + off_px * across, 150 + 0.4 * along, 150 - 0.55 * along]
+    stars = np.column_stack([places, [1e5, 3e4, 2e4, 4e4, 2.5e4]])[: 2 + others]
+    lists = [star_list(exposure(stars, SIDE, Turn.shift(2 * i, -3 * i), seed=i)) for i in range(8)]
+    for i, found in enumerate(match(frame, lists[0]) for frame in lists[1:]):
+        assert found is not None
+        assert found.is_certain
+        assert found.turn.is_shift
+        assert np.abs(found.turn.offset - (2 * i + 2, -3 * i - 3)).max() < 0.2
+
+
 def test_stars_beside_a_galaxy_tell_half_a_turn() -> None:
     y, x = np.mgrid[:SIDE, :SIDE]
     galaxy = (20000 * np.exp(-np.hypot(1.8 * (y - 0.55 * SIDE), x - 0.45 * SIDE) / 15)).astype(np.float32)

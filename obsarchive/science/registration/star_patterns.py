@@ -334,7 +334,13 @@ def _proposals(stars: FloatArray, reference: FloatArray) -> list[Turn]:
     mine, theirs = mine[::every], theirs[::every]
     if not len(mine):
         return []
-    matrices, offsets, rest = _similarities(stars[corners[mine]], reference[other_corners[theirs]])
+    here, there = stars[corners[mine]], reference[other_corners[theirs]]
+    (matrices, offsets, rest), mirrored = (_similarities(here, there, is_mirrored) for is_mirrored in (False, True))
+    # stars on a line look the same in a mirror
+    fits = rest < SIDE_PX
+    matrices = np.where(fits[:, np.newaxis, np.newaxis], matrices, mirrored[0])
+    offsets = np.where(fits[:, np.newaxis], offsets, mirrored[1])
+    rest = np.where(fits, rest, mirrored[2])
     return [Turn(matrices[k], offsets[k]) for k in np.flatnonzero(rest < SIDE_PX).tolist()]
 
 
@@ -351,47 +357,41 @@ def _triangles(positions: FloatArray) -> tuple[IndexArray, Float64Array]:
     return numbers[clear], sides[clear]
 
 
-def similarity(positions: FloatArray, targets: FloatArray) -> tuple[Turn, float]:
-    """Fit the similarity that maps positions onto others, mirrored or not, whichever fits better.
+def similarity(positions: FloatArray, targets: FloatArray, is_mirrored: bool = False) -> Turn:
+    """Fit the similarity that maps positions onto others.
 
     Parameters
     ----------
     positions, targets : ndarray (n, 2)
         (y, x) of the same points, at least two [pixel].
+    is_mirrored : bool
+        Whether it is mirrored: points on a line do not tell.
 
     Returns
     -------
-    turn : Turn
+    Turn
         From the positions to the targets.
-    rest : float
-        Largest distance that remains [pixel].
     """
-    matrices, offsets, rest = _similarities(positions[np.newaxis], targets[np.newaxis])
-    return Turn(matrices[0], offsets[0]), float(rest[0])
+    matrices, offsets, _ = _similarities(positions[np.newaxis], targets[np.newaxis], is_mirrored)
+    return Turn(matrices[0], offsets[0])
 
 
-def _similarities(positions: FloatArray, targets: FloatArray) -> tuple[Float64Array, Float64Array, Float64Array]:
+def _similarities(
+    positions: FloatArray, targets: FloatArray, is_mirrored: bool
+) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Fit one similarity to each of k sets of points (k, n, 2): matrices, offsets and largest distances."""
-    fits = []
-    for mirror in (np.eye(2), MIRROR):
-        start = positions @ mirror.T
-        middle, goal = start.mean(axis=1), targets.mean(axis=1)
-        # complex numbers y + ix: rotation and scale are one factor
-        here = (start - middle[:, np.newaxis]) @ np.array([1, 1j])
-        there = (targets - goal[:, np.newaxis]) @ np.array([1, 1j])
-        factor = np.sum(np.conj(here) * there, axis=1) / np.maximum(np.sum(np.abs(here) ** 2, axis=1), 1e-12)
-        rows = [np.stack([factor.real, -factor.imag], axis=1), np.stack([factor.imag, factor.real], axis=1)]
-        matrices = np.stack(rows, axis=1)
-        offsets = goal - np.einsum("kij,kj->ki", matrices, middle)
-        rest = np.abs(there - factor[:, np.newaxis] * here).max(axis=1)
-        fits.append((matrices @ mirror, offsets, rest))
-    (matrices, offsets, rest), mirrored = fits
-    better = mirrored[2] < rest
-    return (
-        np.where(better[:, np.newaxis, np.newaxis], mirrored[0], matrices),
-        np.where(better[:, np.newaxis], mirrored[1], offsets),
-        np.where(better, mirrored[2], rest),
-    )
+    mirror = MIRROR if is_mirrored else np.eye(2)
+    start = positions @ mirror.T
+    middle, goal = start.mean(axis=1), targets.mean(axis=1)
+    # complex numbers y + ix: rotation and scale are one factor
+    here = (start - middle[:, np.newaxis]) @ np.array([1, 1j])
+    there = (targets - goal[:, np.newaxis]) @ np.array([1, 1j])
+    factor = np.sum(np.conj(here) * there, axis=1) / np.maximum(np.sum(np.abs(here) ** 2, axis=1), 1e-12)
+    rows = [np.stack([factor.real, -factor.imag], axis=1), np.stack([factor.imag, factor.real], axis=1)]
+    matrices = np.stack(rows, axis=1)
+    offsets = goal - np.einsum("kij,kj->ki", matrices, middle)
+    rest = np.abs(there - factor[:, np.newaxis] * here).max(axis=1)
+    return matrices @ mirror, offsets, rest
 
 
 def _refined(first: Agreement, stars: StarList, reference: StarList) -> Agreement:
@@ -407,15 +407,19 @@ def _refined(first: Agreement, stars: StarList, reference: StarList) -> Agreemen
 
 
 def _fitted(found: Agreement, stars: StarList, reference: StarList) -> Turn:
-    """Return the simplest turn that maps the stars that agree: a shift, one without change of scale, a similarity."""
+    """Return the simplest turn that maps the stars that agree: a shift, one without change of scale, a similarity.
+
+    It is mirrored only if that by which they agree is: a few stars on a line fit a mirrored one as well as a shift.
+    """
     here, there = stars.positions[found.stars], reference.positions[found.reference]
     bare = Turn.shift(*np.median(there - here, axis=0))
     if len(here) < 3:
         return bare
-    free, _ = similarity(here, there)
+    is_mirrored = found.turn.is_mirrored
+    free = similarity(here, there, is_mirrored)
     rest = np.hypot(*(free(here) - there).T)
     good = rest <= max(4 * median_of_all(rest), LEAST_ERROR_PX)
-    free, _ = similarity(here[good], there[good])
+    free = similarity(here[good], there[good], is_mirrored)
     # a similarity has four parameters; errors of a coordinate
     n = int(good.sum())
     error = np.sqrt(np.sum((free(here[good]) - there[good]) ** 2) / max(2 * n - 4, 1))
