@@ -91,6 +91,18 @@ def test_noise_is_no_star() -> None:
     assert subtract_star(star[0], np.array(star[1:]), FWHM_PX).holds_star
 
 
+def test_a_ring_around_a_dark_middle_is_no_star() -> None:
+    rng = np.random.default_rng(9)
+    y, x = np.indices((SIDE, SIDE)) - HALF
+    distance = np.hypot(y, x)
+    ring = np.exp(-((distance - 25) ** 2) / 50) - 0.05 * np.exp(-(distance**2) / 20)
+    stamp = ring / ring.sum() + noise(rng, 1e-7)
+    references = [PSF + noise(rng, 1e-4 * PSF.max()) for _ in range(3)]
+    found = subtract_star(stamp, np.array(references), FWHM_PX)
+    assert np.isnan(found.curve.magnitudes).all()
+    assert not found.holds_star
+
+
 def test_signal_to_noise_ratio_between_the_pixels_is_that_of_the_map_on_them() -> None:
     image = noise(np.random.default_rng(2))
     assert snr_at(image, image, (11.0, -17.0), FWHM_PX) == pytest.approx(

@@ -47,6 +47,15 @@ def test_errors_of_a_star_that_has_not_the_shape_of_the_model():
         assert 0.8 < actual / claimed < 1.2, name
 
 
+@pytest.mark.parametrize(("noise", "seed"), [(1, 1), (1, 3), (30, 3), (30, 4)])
+def test_a_lone_hot_pixel_is_too_sharp_and_its_errors_are_numbers(noise, seed):
+    image = 100 + noise * np.random.default_rng(seed).standard_normal((160, 160))
+    image[70, 80] = 1e5
+    found = measure_strehl(image, Optics(2.1, 0.5, 763.0, 153.0), 0.0347 / 2)
+    assert np.isfinite(found.core_error_arcsec)
+    assert "too sharp" in found.reason
+
+
 def test_aligned_noise_is_no_part_of_the_widths():
     optics, pixel_arcsec = Optics(2.1, 0.5, 765.0, 0.0), 0.0174
     searched_px = np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, 0.2)

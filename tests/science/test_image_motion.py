@@ -179,6 +179,24 @@ def test_stars_are_registered_together() -> None:
     assert np.sqrt(np.mean(np.square(together))) < 0.75 * np.sqrt(np.mean(np.square(alone)))
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (16, 40), (17, 20), (40, 16)])
+def test_stars_in_the_smallest_windows_are_registered(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(5)
+    positions = rng.uniform(-1, 1, (12, 2))
+    y, x = np.mgrid[: shape[0], : shape[1]] - np.array(shape)[:, np.newaxis, np.newaxis] // 2
+    light = [np.exp(-((y - dy) ** 2 + (x - dx) ** 2) / (2 * 1.4**2)) for dy, dx in positions]
+    found = align_star(300 * np.array(light) + rng.standard_normal((12, *shape)))
+    assert rms(found.shifts, -positions) < 0.05
+
+
+@pytest.mark.parametrize("level", [0.0, 7.0, np.nan])
+def test_windows_without_light_tell_nothing_of_the_motion(level: float) -> None:
+    frames, _ = sequence(3000.0, 4, n=12, side=64)
+    found, alone = align_star(frames, [np.full_like(frames, level)]), align_star(frames)
+    np.testing.assert_array_equal(found.shifts, alone.shifts)
+    np.testing.assert_array_equal(found.errors, alone.errors)
+
+
 def test_electrons_of_an_emccd_are_told_from_counts_of_a_ccd() -> None:
     rng = np.random.default_rng(4)
     electrons = rng.poisson(0.3, (40, 2000))

@@ -5,7 +5,7 @@ import pytest
 
 from obsarchive.science.registration.guide_star import measure
 from obsarchive.science.registration.photon_transfer import folded_share, grain_of_rings, sums_of_rings
-from obsarchive.science.registration.position_noise import noise_and_speckles
+from obsarchive.science.registration.position_noise import noise_and_speckles, position_errors
 
 SIDE, GAIN = 64, 30.0
 
@@ -35,6 +35,16 @@ def test_speckles_of_wide_pixels_do_not_pass_for_noise(contrast: float) -> None:
     # of narrow pixels all that varies so fast is noise
     narrow = [measure(image, 1.1).noise for image in frames(12, contrast, 5000.0)]
     assert noise_and_speckles(narrow)[0] > 2 * noise
+
+
+@pytest.mark.parametrize("side", [16, 22, 30])
+def test_speckles_of_windows_too_small_to_tell_them_count_as_noise(side: int) -> None:
+    middle = slice(32 - side // 2, 32 + side // 2)
+    small = [measure(image[middle, middle], 0.55).noise for image in frames(12, 0.3, 5000.0)]
+    noise, speckles = noise_and_speckles(small)
+    assert noise > 2 * GAIN
+    assert speckles == 0
+    assert np.isfinite(position_errors(small)).all()
 
 
 def test_grain_of_rings_without_noise_of_the_light() -> None:

@@ -141,8 +141,11 @@ class Subtraction:
 
     @property
     def holds_star(self) -> bool:
-        """Whether a companion as bright as the star would be found anywhere; if not, the star itself is noise."""
-        return bool(np.nanmin(self.curve.contrast, initial=np.inf) < 1)
+        """Whether a companion as bright as the star would be found anywhere; if not, the star itself is noise.
+
+        Contrasts are negative where the middle of the star is darker than the background.
+        """
+        return bool(((self.curve.contrast > 0) & (self.curve.contrast < 1)).any())
 
 
 @dataclass(frozen=True)

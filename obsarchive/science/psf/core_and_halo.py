@@ -93,9 +93,9 @@ def fit_core_and_halo(
     by_level = fit.jac.T @ weight * star.level_error(variance) / unit
     by_lift = fit.jac.T @ (weight * LIFT_ERROR * aligned(radius)) / unit
     by_neighbours = doubts @ (weight[:, np.newaxis] * fit.jac) / unit
-    common = np.outer(by_level, by_level) + np.outer(by_lift, by_lift) + by_neighbours.T @ by_neighbours
-    covariance = inverse @ (scores.T @ scores + common) @ inverse
-    core_error, halo_error = np.sqrt(np.diag(covariance)[[1, 3]])
+    # a sum of squares, which rounding does not make negative where a spike leaves widths undetermined
+    moves = np.vstack([scores, by_level, by_lift, by_neighbours]) @ inverse.T
+    _, core_error, _, halo_error = np.sqrt(np.sum(moves**2, axis=0))
     core_peak, core, halo_peak, halo = np.exp(np.clip(fit.x, -30, 10))
     half_peak = (core_peak + halo_peak) / 2
     half_width = brentq(lambda r: _core_and_halo(np.array([r]), fit.x)[0] - half_peak, 0, core + halo)

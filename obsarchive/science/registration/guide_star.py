@@ -17,7 +17,7 @@ from obsarchive.science.arrays import BoolArray, Complex64Array, Complex128Array
 from obsarchive.science.imaging.hot_pixels import sharpest_star, without_spikes
 from obsarchive.science.imaging.medians import median_of
 from obsarchive.science.registration.photon_transfer import folded_share, sums_of_rings
-from obsarchive.science.registration.pixel_phase import without_phase_error
+from obsarchive.science.registration.pixel_phase import SCALES, without_phase_error
 from obsarchive.science.registration.position_noise import PositionNoise, finest, least_and_greatest, position_noise
 from obsarchive.science.registration.rival_peaks import RivalPeak, rival_of
 from obsarchive.science.registration.windows import cut, rim
@@ -241,8 +241,9 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
         if snr < CORE_MIN_SNR or not _has_core(clean, core, rival, sharpness, from_whole, scale_px):
             found, rival, from_whole = whole, None, None
     y, x = found.y, found.x
-    if found is core:
-        y, x = (without_phase_error(place, diffraction_px, core_sigma_px) for place in (y, x))
+    if found is core and diffraction_px < 1:
+        curvatures = _curvatures(spectrum, window.shape, core)
+        y, x = without_phase_error((y, x), curvatures, diffraction_px, core_sigma_px)
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
@@ -439,6 +440,14 @@ def _derivatives(spectrum: Complex64Array, shape: tuple[int, int], position: Flo
     # single precision as the spectrum has it: numpy would otherwise copy it to double
     terms: FloatArray = (waves_y.astype(spectrum.dtype) @ spectrum @ waves_x.T.astype(spectrum.dtype)).real
     return terms
+
+
+def _curvatures(spectrum: Complex64Array, shape: tuple[int, int], peak: _Peak) -> FloatArray:
+    """Return the curvatures at a peak, mean of both axes, after each smoothing of `SCALES`."""
+    place = np.array([peak.y, peak.x])
+    smooth = (spectrum * _gaussian_transfer(shape, scale * peak.sigma_px) for scale in SCALES)
+    terms = [_derivatives(each, shape, place) for each in smooth]
+    return np.array([-(each[2, 0] + each[0, 2]) / 2 for each in terms])
 
 
 def _sharpness(terms: FloatArray, core_sigma_px: float) -> float:

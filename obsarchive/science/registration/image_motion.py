@@ -95,7 +95,7 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     windows : Windows (n, ny, nx)
         Calibrated counts in the order of time, the star in the middle; pixels that are not finite count as background.
     others : sequence of Windows (n, ny, nx)
-        Windows around more stars of the same frames, that move in the same way.
+        Windows around more stars of the same frames, that move in the same way; those without light tell nothing.
 
     Returns
     -------
@@ -118,7 +118,8 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     far = np.abs(found.shifts).max(axis=1)
     usual = far <= min(MAX_REACH_PX, min(sides) / 4)
     start = np.where(usual[:, np.newaxis], found.shifts, 0.0)
-    motion = image_motion((star, *others), max(reach, 1.2 * float(far[usual].max(initial=0.0))), start)
+    more = [other for other in map(prepared, others) if other.noise.any()]
+    motion = image_motion((star, *more), max(reach, 1.2 * float(far[usual].max(initial=0.0))), start)
     shifts, errors = motion.shifts - np.median(motion.shifts, axis=0), motion.errors
     moved = aligned_at(star, shifts, errors)
     if usual.all():

@@ -15,6 +15,8 @@ _RINGS = 4.0
 """Width of a ring [pixel]."""
 _FIRST = 1
 """Of the rings, without the core: of its light nothing varies at random."""
+LEAST_RINGS = _FIRST + 2
+"""Light of one brightness alone does not tell noise from speckles."""
 _STEEPEST = 4.0
 """Largest quotient of the light of two rings that is believed."""
 _SAMPLES = 60

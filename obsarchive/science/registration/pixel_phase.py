@@ -2,42 +2,93 @@
 
 Frequencies beyond those of the pixels are folded back, and with them the slope of an image at its peak changes with the
 place of the peak in a pixel (Anderson & King 2000, PASP 112, 1360, correct stars of the Hubble Space Telescope for it).
+Stars that motion or seeing blurs have little light at these frequencies: the error falls with their width.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from obsarchive.science.arrays import Float64Array
+from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.pupil import annulus_otf
 
+SCALES = (1.0, 1.5, 2.0)
+"""Smoothings by whose curvatures the width of a peak is measured, over the one whose peak is the place."""
 _SAMPLES = 120
 """Frequencies along an axis."""
 _MOST = 0.15
 """Largest amplitude that is corrected: from 1 / (2 pi) on two places are found at one [pixel]."""
+_NONE, _ALL = 0.15, 0.35
+"""Blur of a peak up to which it is that of speckles and halo, and from which on it is all believed [pixel^2]."""
+_BLURS = np.concatenate([np.linspace(0, 1, 41), np.geomspace(1.1, 20, 20)])
+"""Variances along an axis by which a core may be blurred [pixel^2]."""
 
 
-def without_phase_error(place: float, core_px: float, sigma_px: float) -> float:
-    """Return the place of a peak along an axis, corrected for where in a pixel it is.
+@dataclass(frozen=True, eq=False)
+class _Blurred:
+    """Diffraction-limited cores that are blurred with Gaussians.
 
-    A peak at x is found at x - A sin(2 pi x), see `phase_error`.
+    Attributes
+    ----------
+    amplitude : ndarray (k,)
+        Of the phase error [pixel].
+    curvature : ndarray (k, 3)
+        At the peak after the smoothings of `SCALES`, mean of both axes.
+    folded : ndarray (k, 3)
+        What is folded back adds to it for a star in the middle of a pixel, from along each axis.
+    """
+
+    amplitude: Float64Array
+    curvature: Float64Array
+    folded: Float64Array
+
+    def blur(self, curvatures: FloatArray, place: Float64Array) -> float:
+        """Return the variance by which a core is blurred that has these curvatures (3,) at a place (y, x)."""
+        finest, middle, coarsest = (float(value) for value in curvatures)
+        # a curvature that is common to all scales is that of a halo
+        if not finest > middle > coarsest:
+            return float(_BLURS[-1])
+        expected = self.curvature + self.folded * float(np.cos(2 * np.pi * place).sum())
+        contrast = (expected[:, 0] - expected[:, 2]) / (expected[:, 1] - expected[:, 2])
+        return float(np.interp(-(finest - coarsest) / (middle - coarsest), -contrast, _BLURS))
+
+
+def without_phase_error(
+    place: tuple[float, float], curvatures: FloatArray, core_px: float, sigma_px: float
+) -> tuple[float, float]:
+    """Return the place of a peak, corrected for where in a pixel it is.
+
+    A peak at x is found at x - A sin(2 pi x), see `phase_error`, along each axis. How much the core is blurred follows
+    from the curvatures. Speckles and halo change these, too, by as much as a little blur.
 
     Parameters
     ----------
-    place : float
-        Highest point of the smoothed pixels, pixels at whole numbers [pixel].
+    place : (float, float)
+        Highest point (y, x) of the smoothed pixels, pixels at whole numbers [pixel].
+    curvatures : ndarray (3,)
+        There, after the smoothings of `SCALES`; mean of both axes.
     core_px, sigma_px : float
         See `phase_error`.
     """
-    amplitude = min(phase_error(core_px, sigma_px), _MOST)
-    if amplitude == 0:
-        return place
-    whole = round(place)
-    true = np.linspace(-0.5, 0.5, 101)
-    return whole + float(np.interp(place - whole, true - amplitude * np.sin(2 * np.pi * true), true))
+    cores = _blurred(core_px, sigma_px)
+    found = true = np.array(place)
+    # the place decides what is folded into the curvatures, and these how far from it the star is
+    for _ in range(2):
+        blur = cores.blur(curvatures, true)
+        believed = blur * min(max((blur - _NONE) / (_ALL - _NONE), 0.0), 1.0)
+        true = _corrected(found, min(float(np.interp(believed, _BLURS, cores.amplitude)), _MOST))
+    y, x = true.tolist()
+    return y, x
 
 
-@lru_cache(maxsize=16)
+def _corrected(place: Float64Array, amplitude: float) -> Float64Array:
+    """Return where a star is whose error has this amplitude."""
+    whole, true = np.round(place), np.linspace(-0.5, 0.5, 101)
+    corrected: Float64Array = whole + np.interp(place - whole, true - amplitude * np.sin(2 * np.pi * true), true)
+    return corrected
+
+
 def phase_error(core_px: float, sigma_px: float) -> float:
     """Compute the amplitude of the pixel-phase error of a diffraction-limited core.
 
@@ -58,16 +109,27 @@ def phase_error(core_px: float, sigma_px: float) -> float:
     float
         Amplitude [pixel]; 0 for pixels up to half of lambda / D.
     """
-    if core_px >= 1:
-        return 0.0
+    return float(_blurred(core_px, sigma_px).amplitude[0])
+
+
+@lru_cache(maxsize=16)
+def _blurred(core_px: float, sigma_px: float) -> _Blurred:
     u = (np.arange(_SAMPLES) + 0.5) / (2 * _SAMPLES)
     v = u[:, np.newaxis]
-    smooth = np.exp(-2 * (np.pi * sigma_px) ** 2 * (u**2 + v**2))
+    smooth = [np.exp(-2 * (np.pi * scale * sigma_px) ** 2 * (u**2 + v**2)) for scale in SCALES]
+    bent = [2 * np.pi**2 * (u**2 + v**2) * each for each in smooth]
 
-    def passed(u: Float64Array) -> Float64Array:
-        return annulus_otf(2 * core_px * np.hypot(u, v), 0.0) * np.sinc(u) * np.sinc(v)
+    def passed(u: Float64Array, blur: float) -> Float64Array:
+        core = annulus_otf(2 * core_px * np.hypot(u, v), 0.0) * np.sinc(u) * np.sinc(v)
+        return core * np.exp(-2 * np.pi**2 * blur * (u**2 + v**2))
 
-    # the integral of the curvature is over both signs of u
-    return float(
-        np.sum(4 * np.pi * u * passed(1 - u) * smooth) / (2 * np.sum((2 * np.pi * u) ** 2 * passed(u) * smooth))
-    )
+    amplitude, curvature, folded = [], [], []
+    for blur in _BLURS.tolist():
+        # folded along x; along y it is the same with the axes exchanged
+        inside, beyond = passed(u, blur), passed(1 - u, blur) if core_px < 1 else np.zeros_like(u * v)
+        # the integral of the curvature is over both signs of u
+        slope, curved = 4 * np.pi * u * smooth[0] * beyond, 2 * (2 * np.pi * u) ** 2 * smooth[0] * inside
+        amplitude.append(np.sum(slope) / np.sum(curved))
+        curvature.append([np.sum(each * inside) for each in bent])
+        folded.append([np.sum(each * beyond) for each in bent])
+    return _Blurred(np.array(amplitude), np.array(curvature), np.array(folded))

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
-from obsarchive.science.registration.photon_transfer import grain_of_rings
+from obsarchive.science.registration.photon_transfer import LEAST_RINGS, grain_of_rings
 from obsarchive.science.registration.rival_peaks import RivalPeak
 from obsarchive.science.registration.windows import cut, rim
 
@@ -121,10 +121,11 @@ def noise_and_speckles(noises: Sequence[PositionNoise | None]) -> tuple[float, f
     Returns
     -------
     (float, float)
-        By noise, and at the core by speckles that pixels wider than half of lambda / D do not resolve [counts].
+        By noise, and at the core by speckles that pixels wider than half of lambda / D do not resolve [counts]. Windows
+        too small to tell them apart have all of it as noise, which is too much.
     """
     known = [noise for noise in noises if noise is not None]
-    rings = [noise.rings for noise in known if noise.rings is not None]
+    rings = [noise.rings for noise in known if noise.rings is not None and len(noise.rings) >= LEAST_RINGS]
     if rings:
         k = min(len(sums) for sums in rings)
         together = np.sum([sums[:k] for sums in rings], axis=0)

@@ -39,7 +39,8 @@ class ShiftGrid:
         self.ring = np.minimum((radius * min(shape)).astype(np.intp), min(shape) // 2)
         self.modes = np.maximum(np.bincount(self.ring.ravel(), self._twice.ravel()), 1)
         self.is_white = np.arange(len(self.modes)) > WHITE_FREQUENCY * min(shape)
-        self._low = self._twice * (radius < CENTRE_FREQUENCY)
+        # of small windows no other frequency is as low
+        self._low = self._twice * (radius < max(CENTRE_FREQUENCY, 1.01 / min(shape)))
 
     def ring_mean(self, values: FloatArray) -> Float64Array:
         """Average over the modes of each ring of spatial frequencies."""
