@@ -11,11 +11,17 @@ from obsarchive.errors import Unprocessable
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, IndexArray
-from obsarchive.science.imaging.cosmics import SHARP_OBJECT_LIMIT, common_signal, moved, without_cosmic_rays
+from obsarchive.science.imaging.cosmics import (
+    SHARP_OBJECT_LIMIT,
+    common_signal,
+    moved,
+    without_cosmic_rays,
+    without_cosmic_rays_unaligned,
+)
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, placed, turned
 from obsarchive.science.photometry.source_detection import GAUSS_FWHM
-from obsarchive.science.registration.alignment import Alignment, coarse_shifts
+from obsarchive.science.registration.alignment import Alignment, Windows, coarse_shifts
 from obsarchive.science.registration.frame_orientation import Orientation
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
 from obsarchive.science.registration.guide_star import LEAST_SIDE_PX
@@ -168,7 +174,8 @@ class FaintSequence(FrameSequence):
         self.work.progress(0.2, "registering frames")
         star, half = stars[0], self._half_around(stars[0])
         windows, origins = self._windows(usable, star, offsets, half)
-        alignment = align_star(windows, [self._windows(usable, other, offsets, half)[0] for other in stars[1:]])
+        clean = self._without_cosmic_rays(windows)
+        alignment = align_star(clean, [self._windows(usable, other, offsets, half)[0] for other in stars[1:]])
         y, x = origins[0] + star_near(
             alignment.template, (windows.shape[1] / 2, windows.shape[2] / 2), windows.shape[1] // 4
         )
@@ -266,6 +273,13 @@ class FaintSequence(FrameSequence):
         places = np.rint(np.array([star.y, star.x]) - np.rint(offsets)) - half
         corners = np.clip(places, 0, np.array(self.frames.shape) - 2 * half)
         return StarWindows(self.read_window, usable, corners.astype(int), 2 * half, self.turns), corners
+
+    def _without_cosmic_rays(self, windows: StarWindows) -> Windows:
+        """Return the windows, of a short sequence without cosmic rays, which may outshine the star."""
+        n = windows.shape[0]
+        if not 2 <= n < MIN_STEADY_FRAMES:
+            return windows
+        return np.stack(without_cosmic_rays_unaligned([windows[k] for k in range(n)]))
 
     def _with_saturation(self, windows: StarWindows, reasons: tuple[str, ...]) -> tuple[str, ...]:
         """Add frames that are saturated over more than a star's core."""

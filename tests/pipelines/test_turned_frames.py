@@ -118,6 +118,29 @@ def test_a_single_star_is_registered(tmp_path: Path) -> None:
     assert results["left_out"] == []
 
 
+TRACK, BLOB = [(138, 160), (139, 160), (140, 161)], [(138, 160), (138, 161), (139, 160), (139, 161)]
+
+
+@pytest.mark.parametrize("hit", [TRACK, BLOB], ids=["track", "blob"])
+@pytest.mark.parametrize("flux", [3e3, 1e5])
+@pytest.mark.parametrize("both", [False, True], ids=["in one frame", "in both"])
+def test_two_exposures_of_a_star_are_not_aligned_on_a_cosmic_ray(
+    tmp_path: Path, hit: list, flux: float, both: bool
+) -> None:
+    stars = np.array([(150.0, 150.0, flux)])
+    frames = [exposure(stars, SIDE, Turn.shift(2.0 * i, -3.0 * i), i) for i in range(2)]
+    frames[0][tuple(np.transpose(hit))] += 30000
+    if both:
+        frames[1][tuple(np.transpose(hit) + np.array([[25], [-15]]))] += 30000
+    event, message, results, bench = ccd(tmp_path, frames)
+    assert event == "succeed", message
+    assert results["frames_used"] == 2
+    rows = [line.split() for line in bench.product("ccd/shifts.txt").read_text().splitlines() if line[0] != "#"]
+    first, second = (np.array(row[1:3], float) for row in sorted(rows))
+    assert np.abs(second - first - (2, -3)).max() < 0.3
+    assert all(float(row[3]) < 0.3 for row in rows)
+
+
 @pytest.mark.parametrize("n_frames", [24, 80])
 def test_a_long_sequence_is_turned_too(tmp_path: Path, n_frames: int) -> None:
     side, stars = 200, sky_of(25, 200)

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays, without_cosmic_rays_drizzled
+from obsarchive.science.imaging.cosmics import (
+    common_signal,
+    without_cosmic_rays,
+    without_cosmic_rays_drizzled,
+    without_cosmic_rays_unaligned,
+)
 from obsarchive.science.imaging.drizzle import Drizzle
 
 
@@ -139,3 +144,20 @@ def test_sharp_stars_that_other_exposures_show_are_left_alone() -> None:
     assert np.median(kept(bare)) < 0.9  # what would happen to them without the other exposures
     removed = clean[hits[0][0], hits[0][1]] < 1500
     assert removed.mean() > 0.85
+
+
+@pytest.mark.parametrize(("sigma_px", "is_cleaned"), [(0.45, False), (0.6, False), (1.0, True), (1.6, True)])
+def test_stars_of_windows_that_are_not_aligned_stay(sigma_px: float, is_cleaned: bool) -> None:
+    rng, windows, truth = np.random.default_rng(3), [], []
+    y, x = np.mgrid[:64, :64]
+    for i in range(2):
+        image = 100 + 5 * rng.standard_normal(y.shape)
+        for star_y, star_x, flux in ((31 + 0.5 * i, 33, 40000), (44 + 0.5 * i, 20.3, 20000)):
+            profile = np.exp(-((y - star_y) ** 2 + (x - star_x) ** 2) / (2 * sigma_px**2))
+            image += flux * profile / (2 * np.pi * sigma_px**2)
+        truth.append(image.astype(np.float32))
+        windows.append(truth[-1].copy())
+        windows[-1][15 + 7 * i : 18 + 7 * i, 40] += 30000
+    clean = without_cosmic_rays_unaligned(windows)
+    for found, seen, bare in zip(clean, windows, truth, strict=True):
+        assert np.abs(found - (bare if is_cleaned else seen)).max() < 50

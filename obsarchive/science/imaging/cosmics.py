@@ -1,7 +1,7 @@
 """Cosmic-ray rejection: Laplacian edge detection (L.A.Cosmic) for single images, comparison for two means."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from obsarchive.science.arrays import BoolArray, Float32Array, FloatArray
 from obsarchive.science.imaging.medians import median_5x5, median_of
-from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
+from obsarchive.science.imaging.resampling import without_sharp_pixels
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all, robust_sigma
 
 SIGMA_CLIP, NEIGHBOUR_FRACTION, OBJECT_LIMIT = 6.0, 0.3, 5.0
 ROUNDS = 2
@@ -20,6 +21,12 @@ SHARP_OBJECT_LIMIT = 20.0
 """Object limit for single exposures, whose stars no other frame confirms."""
 SEEN_AGAIN = 0.4
 """Share of the flux of a pixel in other frames from which on it belongs to a source."""
+LEAST_LEFT = 8.0
+"""Height of a star without sharp pixels, over the noise, from which on it is there for certain."""
+LEAST_WIDE = 0.33
+"""Height of a star of 2 pixels FWHM without sharp pixels over that with them: it is never taken for a cosmic ray."""
+ON_STAR = 0.1
+"""Light around a hit, over the height of the brightest star, from which on it is part of a group of stars."""
 MODEL_ERROR = 0.05
 """Relative error of the smooth image in the noise model, which protects the cores of stars."""
 LEAST_SIDE_PX = 9
@@ -69,6 +76,50 @@ def without_cosmic_rays(
         # pixels that the other frames confirm get their values back
         clean = np.where(hit, clean, found.filled)
     return np.where(np.isfinite(pixels), clean + np.float32(found.level), np.float32(np.nan)), hit
+
+
+def without_cosmic_rays_unaligned(windows: Sequence[FloatArray]) -> list[Float32Array]:
+    """Replace cosmic rays in windows around a star that is not yet known to be in the same place in each.
+
+    Parameters
+    ----------
+    windows : sequence of n ndarray (ny, nx)
+        Calibrated counts; NaN where unknown.
+
+    Returns
+    -------
+    list of n ndarray (ny, nx) float32
+        Cleaned windows; the windows as they are if no star of much the same height is left in each, or one so sharp
+        that another may have been taken for a cosmic ray.
+    """
+    clean = [_cleaned_around_stars(np.asarray(window, np.float32)) for window in windows]
+    heights, noise, wide = np.array([_star_left(window) for window in clean]).T
+    is_there = (heights > LEAST_LEFT * noise).all() and heights.min() >= SEEN_AGAIN * heights.max()
+    if is_there and wide.min() >= LEAST_WIDE:
+        return clean
+    return [np.asarray(window, np.float32) for window in windows]
+
+
+def _cleaned_around_stars(window: Float32Array) -> Float32Array:
+    """Replace cosmic rays, but not where stars are: close ones make each other sharp."""
+    clean, hit = without_cosmic_rays(window, object_limit=SHARP_OBJECT_LIMIT)
+    if not hit.any():
+        return clean
+    level, smooth = median_of_all(clean[np.isfinite(clean)]), without_sharp_pixels(clean)
+    return np.where(hit & (clean - level < ON_STAR * (smooth.max() - level)), clean, window)
+
+
+def _star_left(window: Float32Array) -> tuple[float, float, float]:
+    """Return height and noise of the brightest source of a window without sharp pixels, and the height over that with.
+
+    All are 0 in a window without known pixels.
+    """
+    known = np.isfinite(window)
+    if not known.any():
+        return 0.0, 0.0, 0.0
+    smooth, level = without_sharp_pixels(window), median_of_all(window[known])
+    height, full = float(smooth.max()) - level, float(window[known].max()) - level
+    return height, robust_sigma(smooth), height / full if full > 0 else 0.0
 
 
 @dataclass(frozen=True, eq=False)
