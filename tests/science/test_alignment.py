@@ -105,6 +105,15 @@ def test_nothing_to_register_on_is_said() -> None:
         align(np.zeros((3, 32, 32), np.float32))
 
 
+@pytest.mark.parametrize("side", [16, 32])
+def test_frames_that_scatter_as_far_as_is_searched_are_no_failure(side: int) -> None:
+    y, x = np.mgrid[:side, :side] - side / 2
+    star = np.exp(-(y**2 + x**2) / (2 * 1.4**2))
+    for seed in range(40):
+        found = align(2.0 * star + np.random.default_rng(seed).standard_normal((20, side, side)))
+        assert np.abs(found.shifts).max() <= side
+
+
 def test_a_single_frame_stays_where_it_is() -> None:
     found = align(gaussians(np.zeros((1, 2)), 1.0))
     assert isinstance(found, Alignment)

@@ -344,7 +344,7 @@ def _shifts_onto(template: Complex64Array, spectra: Complex64Array, shape: tuple
     # pixel (reach + 1, reach + 1) of a correlation map is the shift zero
     shifts = np.array([(y, x) for y, x, _ in peaks]) - reach - 1
     distance, jitter, path = _from_neighbours(shifts, np.ones(len(shifts), bool))
-    near = max(round(MAX_JITTERS * jitter), 3)
+    near = min(max(round(MAX_JITTERS * jitter), 3), reach)
     for i in np.flatnonzero(distance > near).tolist():
         y0, x0 = (int(np.clip(round(c) + reach - near, 0, 2 * reach - 2 * near)) for c in path[i])
         y, x, value = highest_point(maps[i, y0 : y0 + 2 * near + 3, x0 : x0 + 2 * near + 3])
