@@ -64,7 +64,7 @@ are known by their halos, too. Of 120 companions of 6 to 12 % of such stars, a t
 not found at all, of 6.5 % at 0.32 to 0.35″, with fluxes that are wrong by 6 to 20 errors (18 were wrong by more than 3
 where heights alone decided): one trial of 400. What is as likely a speckle as a companion is in the error of the flux;
 to hold what nothing shows, the error of every star of such a ratio would have to be 6 % instead of 0.3 %. In 360 trials
-on other seeds the standard deviation was 1.15.
+on other seeds the standard deviation was 1.15; of the 300 of the table five are wrong by more than three errors.
 *Flux of bright stars and of the plain CCD*: what is wrong is the exponent of the wings, which is one for all stars of
 an atmosphere and a telescope. Nothing but the star tells it; any between −11/3 (turbulence alone) and −3 is as likely
 before. Wings here fall as r^(−3.6), and those of the independent optics as r^(−3.1) to r^(−3.4). The noise of the plain
