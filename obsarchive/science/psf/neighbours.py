@@ -144,7 +144,7 @@ def _without(
     smooth = _smooth(star)
     for copy in copies:
         core, copy.significance = _significance(rest, centre, copy.place, star, smooth, copy.amplitude)
-        copy.may_be_star = core > _HIGH_CORE or copy.significance > _DOUBTFUL
+        copy.may_be_star = _may_be_star(core, copy.significance)
         of_speckles = _scatter(rest, centre, copy.place, _nearest(star)) / copy.height
         copy.amplitude_error = of_speckles if copy.significance > _CERTAIN else max(copy.amplitude, of_speckles)
     doubts = [copy.amplitude_error * light for copy, light in zip(copies, lights, strict=True)]
@@ -174,9 +174,12 @@ def _candidates(rest: Float64Array, centre: IntArray, star: StarProfile) -> IntA
     if not len(places):
         return places
     smooth = _smooth(star)
-    found = [_significance(rest, centre, place, star, smooth) for place in places]
-    likely = [core > _HIGH_CORE or whole > _DOUBTFUL for core, whole in found]
-    return places[likely]
+    return places[[_may_be_star(*_significance(rest, centre, place, star, smooth)) for place in places]]
+
+
+def _may_be_star(core: float, whole: float) -> bool:
+    """Return whether a neighbour of this `_significance` stands out at all."""
+    return core > _HIGH_CORE or whole > _DOUBTFUL
 
 
 def _significance(

@@ -95,28 +95,27 @@ def position_errors(noises: Sequence[PositionNoise | None]) -> Float64Array:
     ndarray (n, 2)
         Standard errors (y, x) [pixel]; NaN without a star.
     """
-    grain, speckles = noise_and_speckles(noises)
-    variances = np.full((len(noises), 2), np.nan)
-    for i, noise in enumerate(noises):
-        if noise is not None:
-            variances[i] = np.diag(noise.covariance(grain + 2 * noise.folded * speckles))
-    has_core = np.array([noise is not None and noise.from_whole is not None for noise in noises], bool)
-    is_known = np.array([noise is not None for noise in noises], bool)
-    if 2 * has_core.sum() > is_known.sum():
-        apart = [noise.from_whole for noise in noises if noise is not None and noise.from_whole is not None]
+    known = [noise for noise in noises if noise is not None]
+    grain, speckles = noise_and_speckles(known)
+    covariances = [noise.covariance(grain + 2 * noise.folded * speckles) for noise in known]
+    variances = np.array([np.diag(covariance) for covariance in covariances]).reshape(-1, 2)
+    apart = [noise.from_whole for noise in known if noise.from_whole is not None]
+    if 2 * len(apart) > len(known):
+        has_core = np.array([noise.from_whole is not None for noise in known])
         scatter = np.mean(np.square(apart), axis=0) - np.mean(variances[has_core], axis=0)
-        variances[is_known & ~has_core] += np.maximum(scatter, 0)
-    errors: Float64Array = np.sqrt(np.maximum(variances, 0))
+        variances[~has_core] += np.maximum(scatter, 0)
+    errors = np.full((len(noises), 2), np.nan)
+    errors[[noise is not None for noise in noises]] = np.sqrt(np.maximum(variances, 0))
     return errors
 
 
-def noise_and_speckles(noises: Sequence[PositionNoise | None]) -> tuple[float, float]:
+def noise_and_speckles(noises: Sequence[PositionNoise]) -> tuple[float, float]:
     """Return the variances by one count of light, from all frames of a star; 0 where none is seen.
 
     Parameters
     ----------
-    noises : sequence of n PositionNoise or None
-        Of every frame; None without a star.
+    noises : sequence of PositionNoise
+        Of the frames that show it.
 
     Returns
     -------
@@ -124,14 +123,13 @@ def noise_and_speckles(noises: Sequence[PositionNoise | None]) -> tuple[float, f
         By noise, and at the core by speckles that pixels wider than half of lambda / D do not resolve [counts]. Windows
         too small to tell them apart have all of it as noise, which is too much.
     """
-    known = [noise for noise in noises if noise is not None]
-    rings = [noise.rings for noise in known if noise.rings is not None and len(noise.rings) >= LEAST_RINGS]
+    rings = [noise.rings for noise in noises if noise.rings is not None and len(noise.rings) >= LEAST_RINGS]
     if rings:
         k = min(len(sums) for sums in rings)
         together = np.sum([sums[:k] for sums in rings], axis=0)
-        return grain_of_rings(together, float(np.mean([noise.variance for noise in known])))
-    total = sum(noise.total for noise in known)
-    return max(sum(noise.excess for noise in known) / total, 0.0) if total > 0 else 0.0, 0.0
+        return grain_of_rings(together, float(np.mean([noise.variance for noise in noises])))
+    total = sum(noise.total for noise in noises)
+    return max(sum(noise.excess for noise in noises) / total, 0.0) if total > 0 else 0.0, 0.0
 
 
 def position_noise(
