@@ -1,6 +1,7 @@
 """``python -m benchmarks.soak --faults 150 --seed 1 --mongo embedded``: a soak, in namespaces of its own (Linux)."""
 
 import argparse
+import faulthandler
 import json
 import os
 import sys
@@ -23,12 +24,16 @@ def main() -> int:
     parser.add_argument("--growth", action="store_true", help="a season: what grows from night to night, of 60 for one")
     parser.add_argument("--minutes", type=float, default=600.0, help="a season ends then (default: %(default)s)")
     parser.add_argument("--pause", type=float, default=2.0, help="mean pause between faults [s] (default: %(default)s)")
+    parser.add_argument("--quiet", type=float, default=900.0, help="longest quiet time [s] (default: %(default)s)")
+    parser.add_argument("--limit", type=float, help="give up after this time, and say where every thread is [s]")
     parser.add_argument("--record", action="store_true", help="write the figures to docs/reliability.md")
     parser.add_argument("--json", type=Path, help="write the result to this file as well")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the archive")
     options = parser.parse_args()
     if INSIDE not in os.environ:
         _enter_namespaces()
+    if options.limit:
+        faulthandler.dump_traceback_later(options.limit, exit=True)
     result: Result | Growth
     if options.growth:
         result = season(
@@ -36,7 +41,13 @@ def main() -> int:
         )
     else:
         result = soak(
-            options.faults, options.seed, options.mongo, nights=options.nights, pause_s=options.pause, keep=options.keep
+            options.faults,
+            options.seed,
+            options.mongo,
+            nights=options.nights,
+            pause_s=options.pause,
+            quiet_s=options.quiet,
+            keep=options.keep,
         )
     print(text_of(result) if isinstance(result, Result) else text_of_growth(result))
     if options.json:

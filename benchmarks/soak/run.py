@@ -26,8 +26,6 @@ assert tree_faults  # their kinds are registered
 FIRST_NIGHT = 20260310
 AT_ONCE = 3
 """Faults that are injected side by side."""
-QUIET_S = 900.0
-"""Longest quiet time; most end long before [s]."""
 
 
 @dataclass
@@ -77,7 +75,16 @@ def save_tree(site: Site) -> None:
     subprocess.run(["cp", "-a", str(site.archive), str(site.root / "archive_saved")], check=False, capture_output=True)
 
 
-def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float = 2.0, keep: bool = False) -> Result:
+def soak(
+    faults: int,
+    seed: int,
+    mongo: str,
+    *,
+    nights: int = 2,
+    pause_s: float = 2.0,
+    quiet_s: float = 900.0,
+    keep: bool = False,
+) -> Result:
     """Run an archive, inject faults, wait until all is quiet, and compare with a run without faults.
 
     Parameters
@@ -92,6 +99,8 @@ def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float 
         Nights that the observatory writes.
     pause_s : float, optional
         Mean pause between two faults [s].
+    quiet_s : float, optional
+        Longest quiet time, and longest run without faults; most end long before [s].
     keep : bool, optional
         Keep the folder in any case.
 
@@ -123,8 +132,8 @@ def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float 
         people.stop()
         _restore_raw(world)
         quiet = time.time()
-        clean = _CleanRun(site)
-        _wait_until_quiet(site, quiet, result)
+        clean = _CleanRun(site, quiet_s)
+        _wait_until_quiet(site, quiet, quiet_s, result)
         result.quiet_s = round(time.time() - quiet, 1)
         _judge(world, clean, result)
         if result.violations:
@@ -213,8 +222,8 @@ def _restore_raw(world: World) -> None:
 class _CleanRun:
     """A run without faults on the same raw data, beside the quiet time of the other."""
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
+    def __init__(self, site: Site, limit_s: float) -> None:
+        self.site, self.limit_s = site, limit_s
         command = [sys.executable, "archiver.py", str(site.copy_for_clean_run()), "--once"]
         self.archive = site.root / "clean"
         log = (site.root / "clean.out").open("ab")
@@ -222,13 +231,13 @@ class _CleanRun:
 
     def finished(self) -> Path:
         """Wait for it; return its tree."""
-        if self.process.wait(QUIET_S) != 0:
+        if self.process.wait(self.limit_s) != 0:
             raise RuntimeError(f"the clean run failed: {self.site.tail('clean')}")
         return self.archive
 
 
-def _wait_until_quiet(site: Site, since: float, result: Result) -> None:
-    deadline, calm = time.monotonic() + QUIET_S, 0
+def _wait_until_quiet(site: Site, since: float, limit_s: float, result: Result) -> None:
+    deadline, calm = time.monotonic() + limit_s, 0
     rest: list[str] = []
     while time.monotonic() < deadline and calm < 3:
         try:
@@ -238,7 +247,7 @@ def _wait_until_quiet(site: Site, since: float, result: Result) -> None:
         calm = 0 if rest else calm + 1
         time.sleep(0.7)
     if rest:
-        result.violations += [f"not settled after {QUIET_S:g} s: {text}" for text in rest]
+        result.violations += [f"not settled after {limit_s:g} s: {text}" for text in rest]
 
 
 def _judge(world: World, clean: _CleanRun, result: Result) -> None:

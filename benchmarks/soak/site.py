@@ -172,9 +172,11 @@ class Site:
         self.log = (root / "soak.log").open("a")
 
     def say(self, text: str) -> None:
-        """Write a line of the protocol."""
-        self.log.write(f"{time.strftime('%H:%M:%S', time.gmtime())} {text}\n")
-        self.log.flush()
+        """Write a line of the protocol, which is kept with the folder, and shown on stderr."""
+        line = f"{time.strftime('%H:%M:%S', time.gmtime())} {text}\n"
+        for stream in (self.log, sys.stderr):
+            stream.write(line)
+            stream.flush()
 
     # -- processes --------------------------------------------------------------------------------------------
 

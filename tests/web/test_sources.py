@@ -167,9 +167,9 @@ def test_projects_show_their_progress(app, sources, as_user) -> None:
 
 
 def test_a_project_of_which_little_is_known_is_shown_to_administrators_only(app, archive, as_user) -> None:
-    app.store.surveys.runs.insert_one({"_id": "NEW"})
-    assert "NEW" in as_user("admin").get("/sources").text
-    assert "NEW" not in as_user("ana").get("/sources").text
+    app.store.surveys.runs.insert_one({"_id": "NEW_PROJECT"})
+    assert "NEW_PROJECT" in as_user("admin").get("/sources").text
+    assert "NEW_PROJECT" not in as_user("ana").get("/sources").text
     assert as_user("admin").get("/api/v1/surveys").json["projects"][0]["sources"] == 0
 
 
