@@ -240,10 +240,10 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
         from_whole = np.array([core.y - whole.y, core.x - whole.x])
         if snr < CORE_MIN_SNR or not _has_core(clean, core, rival, sharpness, from_whole, scale_px):
             found, rival, from_whole = whole, None, None
-    y, x = found.y, found.x
+    (y, x), doubt = (found.y, found.x), None
     if found is core and diffraction_px < 1:
         curvatures = _curvatures(spectrum, window.shape, core)
-        y, x = without_phase_error((y, x), curvatures, diffraction_px, core_sigma_px)
+        (y, x), doubt = without_phase_error((y, x), curvatures, diffraction_px, core_sigma_px)
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
@@ -251,7 +251,7 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     if moved and diffraction_px < WELL_SAMPLED_PX:
         sums = sums_of_rings(clean[3:-3, 3:-3], finest(clean) ** 2 - moved.variance, (y - 3, x - 3))
         moved = replace(moved, rings=sums, folded=folded_share(diffraction_px, found.sigma_px))
-    moved = moved and replace(moved, rival=rival, from_whole=from_whole)
+    moved = moved and replace(moved, rival=rival, from_whole=from_whole, phase=doubt)
     return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, float(np.nanmax(window)), moved)
 
 

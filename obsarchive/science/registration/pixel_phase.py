@@ -56,11 +56,12 @@ class _Blurred:
 
 def without_phase_error(
     place: tuple[float, float], curvatures: FloatArray, core_px: float, sigma_px: float
-) -> tuple[float, float]:
-    """Return the place of a peak, corrected for where in a pixel it is.
+) -> tuple[Float64Array, Float64Array]:
+    """Compute the place of a peak, corrected for where in a pixel it is, and how uncertain that is.
 
     A peak at x is found at x - A sin(2 pi x), see `phase_error`, along each axis. How much the core is blurred follows
-    from the curvatures. Speckles and halo change these, too, by as much as a little blur.
+    from the curvatures. Speckles and halo change these, too, by as much as a little blur, which is not believed: the
+    place is as uncertain as it would change the correction.
 
     Parameters
     ----------
@@ -70,16 +71,24 @@ def without_phase_error(
         There, after the smoothings of `SCALES`; mean of both axes.
     core_px, sigma_px : float
         See `phase_error`.
+
+    Returns
+    -------
+    (ndarray (2,), ndarray (2,))
+        Place (y, x), and the standard error of the correction [pixel].
     """
     cores = _blurred(core_px, sigma_px)
+
+    def corrected(blur: float) -> Float64Array:
+        return _corrected(found, min(float(np.interp(blur, _BLURS, cores.amplitude)), _MOST))
+
     found = true = np.array(place)
     # the place decides what is folded into the curvatures, and these how far from it the star is
     for _ in range(2):
         blur = cores.blur(curvatures, true)
         believed = blur * min(max((blur - _NONE) / (_ALL - _NONE), 0.0), 1.0)
-        true = _corrected(found, min(float(np.interp(believed, _BLURS, cores.amplitude)), _MOST))
-    y, x = true.tolist()
-    return y, x
+        true = corrected(believed)
+    return true, np.abs(corrected(blur) - true)
 
 
 def _corrected(place: Float64Array, amplitude: float) -> Float64Array:

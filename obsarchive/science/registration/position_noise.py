@@ -47,6 +47,8 @@ class PositionNoise:
     from_whole : ndarray (2,) or None
         From the centroid of the whole star (y, x) to its core, where that is the position; None where it is not, or
         where the whole star was not measured [pixel].
+    phase : ndarray (2,) or None
+        Standard error (y, x) of the correction for where in a pixel the star is; None without one [pixel].
     """
 
     sky: Float64Array
@@ -59,6 +61,7 @@ class PositionNoise:
     rings: Float64Array | None = None
     folded: float = 0.0
     from_whole: Float64Array | None = None
+    phase: Float64Array | None = None
 
     @property
     def grain(self) -> float:
@@ -68,6 +71,8 @@ class PositionNoise:
     def covariance(self, grain: float) -> Float64Array:
         """Return the covariance of the position (2, 2) with noise of this variance by one count of light [pixel^2]."""
         found = self.sky + grain * self.light
+        if self.phase is not None:
+            found = found + np.diag(self.phase**2)
         return found if self.rival is None else found + self.rival.covariance(self.variance, grain)
 
 
