@@ -24,7 +24,6 @@ def main() -> int:
     parser.add_argument("--growth", action="store_true", help="a season: what grows from night to night, of 60 for one")
     parser.add_argument("--minutes", type=float, default=600.0, help="a season ends then (default: %(default)s)")
     parser.add_argument("--pause", type=float, default=2.0, help="mean pause between faults [s] (default: %(default)s)")
-    parser.add_argument("--quiet", type=float, default=900.0, help="longest quiet time [s] (default: %(default)s)")
     parser.add_argument("--limit", type=float, help="give up after this time, and say where every thread is [s]")
     parser.add_argument("--record", action="store_true", help="write the figures to docs/reliability.md")
     parser.add_argument("--json", type=Path, help="write the result to this file as well")
@@ -41,13 +40,7 @@ def main() -> int:
         )
     else:
         result = soak(
-            options.faults,
-            options.seed,
-            options.mongo,
-            nights=options.nights,
-            pause_s=options.pause,
-            quiet_s=options.quiet,
-            keep=options.keep,
+            options.faults, options.seed, options.mongo, nights=options.nights, pause_s=options.pause, keep=options.keep
         )
     print(text_of(result) if isinstance(result, Result) else text_of_growth(result))
     if options.json:

@@ -26,6 +26,10 @@ assert tree_faults  # their kinds are registered
 FIRST_NIGHT = 20260310
 AT_ONCE = 3
 """Faults that are injected side by side."""
+QUIET_S = 900.0
+"""Longest quiet time; most end long before [s]."""
+TOLD_S = 60.0
+"""So often it is said what is not quiet yet [s]."""
 
 
 @dataclass
@@ -75,16 +79,7 @@ def save_tree(site: Site) -> None:
     subprocess.run(["cp", "-a", str(site.archive), str(site.root / "archive_saved")], check=False, capture_output=True)
 
 
-def soak(
-    faults: int,
-    seed: int,
-    mongo: str,
-    *,
-    nights: int = 2,
-    pause_s: float = 2.0,
-    quiet_s: float = 900.0,
-    keep: bool = False,
-) -> Result:
+def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float = 2.0, keep: bool = False) -> Result:
     """Run an archive, inject faults, wait until all is quiet, and compare with a run without faults.
 
     Parameters
@@ -99,8 +94,6 @@ def soak(
         Nights that the observatory writes.
     pause_s : float, optional
         Mean pause between two faults [s].
-    quiet_s : float, optional
-        Longest quiet time, and longest run without faults; most end long before [s].
     keep : bool, optional
         Keep the folder in any case.
 
@@ -132,8 +125,8 @@ def soak(
         people.stop()
         _restore_raw(world)
         quiet = time.time()
-        clean = _CleanRun(site, quiet_s)
-        _wait_until_quiet(site, quiet, quiet_s, result)
+        clean = _CleanRun(site)
+        _wait_until_quiet(site, quiet, result)
         result.quiet_s = round(time.time() - quiet, 1)
         _judge(world, clean, result)
         if result.violations:
@@ -222,8 +215,8 @@ def _restore_raw(world: World) -> None:
 class _CleanRun:
     """A run without faults on the same raw data, beside the quiet time of the other."""
 
-    def __init__(self, site: Site, limit_s: float) -> None:
-        self.site, self.limit_s = site, limit_s
+    def __init__(self, site: Site) -> None:
+        self.site = site
         command = [sys.executable, "archiver.py", str(site.copy_for_clean_run()), "--once"]
         self.archive = site.root / "clean"
         log = (site.root / "clean.out").open("ab")
@@ -231,13 +224,14 @@ class _CleanRun:
 
     def finished(self) -> Path:
         """Wait for it; return its tree."""
-        if self.process.wait(self.limit_s) != 0:
+        if self.process.wait(QUIET_S) != 0:
             raise RuntimeError(f"the clean run failed: {self.site.tail('clean')}")
         return self.archive
 
 
-def _wait_until_quiet(site: Site, since: float, limit_s: float, result: Result) -> None:
-    deadline, calm = time.monotonic() + limit_s, 0
+def _wait_until_quiet(site: Site, since: float, result: Result) -> None:
+    deadline, calm = time.monotonic() + QUIET_S, 0
+    told = time.monotonic()
     rest: list[str] = []
     while time.monotonic() < deadline and calm < 3:
         try:
@@ -245,9 +239,12 @@ def _wait_until_quiet(site: Site, since: float, limit_s: float, result: Result) 
         except (PyMongoError, OSError, ValueError, LookupError) as err:
             rest = [f"the database: {err}"]
         calm = 0 if rest else calm + 1
+        if time.monotonic() - told > TOLD_S:
+            told = time.monotonic()
+            site.say(f"not quiet yet: {'; '.join(rest)}")
         time.sleep(0.7)
     if rest:
-        result.violations += [f"not settled after {limit_s:g} s: {text}" for text in rest]
+        result.violations += [f"not settled after {QUIET_S:g} s: {text}" for text in rest]
 
 
 def _judge(world: World, clean: _CleanRun, result: Result) -> None:
