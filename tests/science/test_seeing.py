@@ -63,6 +63,23 @@ def test_width_and_elongation_of_ellipses(fwhm: float, ratio: float, angle: floa
     assert (found.y, found.x) == pytest.approx((80, 80), abs=0.3)
 
 
+def test_photons_are_no_cosmic_rays() -> None:
+    y, x = np.mgrid[:96, :96] - 48.0
+    expected = 3000 * (1 + 4 * (2 ** (1 / 4) - 1) * (x**2 + y**2) / 7**2) ** -4 + 1
+    image = np.random.default_rng(1).poisson(expected).astype(float)
+    flank = (48, 51)
+
+    def width(value: float) -> float:
+        image[flank] = value
+        return measure_width(image).fwhm_px
+
+    without = width(np.nan)
+    noise = np.sqrt(expected[flank])
+    # on a flank the median of nine pixels is the middle one: nothing of it tells the noise
+    assert abs(width(expected[flank] + 6 * noise) - without) > 0.001
+    assert width(expected[flank] + 30 * noise) == pytest.approx(without, rel=1e-4)
+
+
 def test_the_profile_is_half_at_half_the_width() -> None:
     star = StarWidth(0, 0, 10.0, 0.1, 1.0, 3.0, 200.0, 5.0)
     assert star.profile(np.array([0.0, 5.0])) == pytest.approx([200, 100])
