@@ -87,7 +87,7 @@ class Trend:
     values, errors : ndarray (n,)
         Trend at the times of the measurements, and its standard errors.
     median, median_error : float
-        Median of the measurements and its standard error.
+        Median of the measurements and its standard error, as that of the course without scatter.
     """
 
     values: Float64Array
@@ -122,11 +122,13 @@ def trend_with_errors(hours: FloatArray, values: FloatArray, errors: FloatArray,
     deviates = np.random.default_rng(0).standard_normal((DRAWS, n))
     trends = np.array([trend(hours, drawn, width_h) for drawn in smooth + np.maximum(about_course, errors) * deviates])
     medians = np.median(smooth + np.maximum(successive, errors) * deviates, axis=1)
+    # scatter moves the median of a course that is lopsided, as of a night that is mostly good: about that of the course
+    off = medians - median_of_all(smooth)
     return Trend(
         smooth,
         np.std(trends, axis=0, ddof=1),
         median_of_all(values),
-        float(np.std(medians, ddof=1)),
+        float(np.sqrt(np.mean(off**2))),
     )
 
 
