@@ -63,6 +63,23 @@ def test_width_and_elongation_of_ellipses(fwhm: float, ratio: float, angle: floa
     assert (found.y, found.x) == pytest.approx((80, 80), abs=0.3)
 
 
+def test_photons_are_no_cosmic_rays() -> None:
+    y, x = np.mgrid[:96, :96] - 48.0
+    expected = 3000 * (1 + 4 * (2 ** (1 / 4) - 1) * (x**2 + y**2) / 7**2) ** -4 + 1
+    image = np.random.default_rng(1).poisson(expected).astype(float)
+    flank = (48, 51)
+
+    def width(value: float) -> float:
+        image[flank] = value
+        return measure_width(image).fwhm_px
+
+    without = width(np.nan)
+    noise = np.sqrt(expected[flank])
+    # on a flank the median of nine pixels is the middle one: nothing of it tells the noise
+    assert abs(width(expected[flank] + 6 * noise) - without) > 0.001
+    assert width(expected[flank] + 30 * noise) == pytest.approx(without, rel=1e-4)
+
+
 def test_the_profile_is_half_at_half_the_width() -> None:
     star = StarWidth(0, 0, 10.0, 0.1, 1.0, 3.0, 200.0, 5.0)
     assert star.profile(np.array([0.0, 5.0])) == pytest.approx([200, 100])
@@ -98,6 +115,20 @@ def test_the_course_between_few_files_is_no_error_of_the_trend() -> None:
         claimed.append(found.errors[3])
     # differences of successive files claim almost twice as much
     assert 0.8 < np.std(off) / np.sqrt(np.mean(np.square(claimed))) < 1.2
+
+
+@pytest.mark.parametrize("n", [6, 40, 100])
+def test_the_median_of_a_night_is_that_of_its_course_within_the_error(n: int) -> None:
+    pulls = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        hours = np.sort(rng.uniform(0, 9, n))
+        course = 1.1 + 0.15 * np.sin(2 * np.pi * (hours / 12 + rng.uniform()))
+        found = trend_with_errors(hours, course + 0.05 * rng.standard_normal(n), np.full(n, 0.02))
+        pulls.append((found.median - np.median(course)) / found.median_error)
+    # without what scatter does to the median of a lopsided course: 1.4 for 40 files, 1.6 for 100
+    assert 0.75 < np.std(pulls) < 1.2
+    assert abs(np.mean(pulls)) < 0.3
 
 
 def uneven_star(seed: int, fwhm: float = 20.0, side: int = 128, speckle: float = 0.45) -> np.ndarray:

@@ -22,9 +22,15 @@ BETA_LIMITS = (1.5, 12.0)
 """Exponents of the Moffat profile; 4.765 is Kolmogorov turbulence (Trujillo et al. 2001, MNRAS 328, 977)."""
 SPIKE = 8.0
 """Excess of a cosmic ray or hot pixel over the median of its neighbours [noise]."""
+UNCURVED = np.outer([1, -2, 1], [1, -2, 1]) / 6
+"""Difference of two Laplacians: noise passes as it is, slope and curvature of a star do not (Immerkaer 1996, Computer
+Vision and Image Understanding 64, 300). On a flank the median of nine pixels is the middle one, whatever its noise."""
 MOST_FULL, MOST_EQUAL, FLAT_SHARE = 2, 4, 0.02
 """Saturated pixels of a core that may be hot, and pixels of one height: so many, or this share of the core."""
 MOST_ELONGATED = 1.6
+WING_POWER = 4.2
+"""By which the light of turbulence falls beyond the fit, to 3.5 FWHM, on its way to 11/3: that of von Karman with outer
+scales of 8 to 200 m. Moffat profiles, which fall faster, leave half of the light that a companion has there."""
 LEAST_RADIUS = 3.3
 """Least radius of the fit [pixel]."""
 NEIGHBOUR_ROUNDS, NEIGHBOUR_SIGMA, NEIGHBOUR_SHARE = 3, 6.0, 0.02
@@ -204,7 +210,8 @@ def _pixels(values: Float64Array, width: float) -> _Pixels:
     drop = 1.5 * (2 ** (2.4 / width) ** 2 - 1)
     light = np.maximum(smooth, 0)
     bright = known & (smooth > 0.3 * smooth.max())
-    growth = max(_robust((filled - smooth)[bright]) ** 2 - noise**2, 0.0) / max(median_of_all(light[bright]), 1e-9)
+    noise_of_light = MAD_TO_SIGMA * median_of_all(np.abs(ndimage.convolve(filled, UNCURVED)[bright]))
+    growth = max(noise_of_light**2 - noise**2, 0.0) / max(median_of_all(light[bright]), 1e-9)
     known &= np.abs(filled - smooth) < SPIKE * np.sqrt(noise**2 + growth * light) + drop * light
     # the start must not be a noise peak
     smooth = ndimage.gaussian_filter(smooth, 1.0)
@@ -242,7 +249,7 @@ def _without_companion(
     own, other = (pair.x[:3], pair.x[3:6]) if light[0] >= light[1] else (pair.x[3:6], pair.x[:3])
     y, x = np.ogrid[: near.shape[0], : near.shape[1]]
     stretch = np.exp(-2 * pair.x[6])
-    companion = pixels.peak * other[0] * _moffat(((y - other[1]) ** 2 + (x - other[2]) ** 2) * stretch, pair.x[7])
+    companion = pixels.peak * other[0] * _winged(((y - other[1]) ** 2 + (x - other[2]) ** 2) * stretch, pair.x[7])
     around = np.hypot(y - own[1], x - own[2]) < max(FITTED_FWHM * np.exp(pair.x[6]), LEAST_RADIUS)
     return replace(pixels, values=pixels.values - companion), pixels.known & around, _error(pair, 6)
 
@@ -363,6 +370,15 @@ def _squared(dy: Float64Array, dx: Float64Array, shape: Float64Array) -> Float64
 def _moffat(squared: Float64Array, beta: float) -> Float64Array:
     """Return a Moffat profile of peak 1 at squared distances in units of its FWHM."""
     return (1 + 4 * (2 ** (1 / beta) - 1) * squared) ** -beta
+
+
+def _winged(squared: Float64Array, beta: float) -> Float64Array:
+    """Return a Moffat profile within the radius of the fit, and the wings of turbulence beyond; see `_moffat`."""
+    edge = FITTED_FWHM**2
+    wings: Float64Array = _moffat(np.minimum(squared, edge), beta) * (np.maximum(squared, edge) / edge) ** (
+        -WING_POWER / 2
+    )
+    return wings
 
 
 def _binned(image: FloatArray, factor: int) -> Float64Array:
