@@ -63,7 +63,7 @@ def write_config(site_root: Path, archive: str, database: dict[str, Any], port: 
             **{"archive": archive, "tmp": f"tmp_{archive}", "logs": f"logs_{archive}"},
         },
         "database": database,
-        "parallel": {"n_workers": workers, "threads_per_worker": 2 // workers, "job_timeout_s": 300},
+        "parallel": {"n_workers": workers, "threads_per_worker": 2 // workers, "job_timeout_s": 100},
         "daemon": {
             "loop_interval_s": 0.5,
             "settle_time_s": 1,
