@@ -33,6 +33,8 @@ class _Blurred:
     ----------
     amplitude : ndarray (k,)
         Of the phase error [pixel].
+    height : ndarray (k,)
+        What is folded back from along an axis adds to the peak of a star in the middle of a pixel, relative.
     curvature : ndarray (k, 3)
         At the peak after the smoothings of `SCALES`, mean of both axes.
     folded : ndarray (k, 3)
@@ -40,6 +42,7 @@ class _Blurred:
     """
 
     amplitude: Float64Array
+    height: Float64Array
     curvature: Float64Array
     folded: Float64Array
 
@@ -56,11 +59,12 @@ class _Blurred:
 
 def without_phase_error(
     place: tuple[float, float], curvatures: FloatArray, core_px: float, sigma_px: float
-) -> tuple[float, float]:
-    """Return the place of a peak, corrected for where in a pixel it is.
+) -> tuple[float, float, float]:
+    """Return the place (y, x) of a peak, corrected for where in a pixel it is, and how much too high it is for that.
 
     A peak at x is found at x - A sin(2 pi x), see `phase_error`, along each axis. How much the core is blurred follows
-    from the curvatures. Speckles and halo change these, too, by as much as a little blur.
+    from the curvatures. Speckles and halo change these, too, by as much as a little blur. The height of the core has
+    cos(2 pi x) of what is folded back, of both axes: stars in the middles of pixels are higher than those on corners.
 
     Parameters
     ----------
@@ -78,8 +82,9 @@ def without_phase_error(
         blur = cores.blur(curvatures, true)
         believed = blur * min(max((blur - _NONE) / (_ALL - _NONE), 0.0), 1.0)
         true = _corrected(found, min(float(np.interp(believed, _BLURS, cores.amplitude)), _MOST))
+    height = float(np.interp(believed, _BLURS, cores.height) * np.cos(2 * np.pi * true).sum())
     y, x = true.tolist()
-    return y, x
+    return y, x, height
 
 
 def _corrected(place: Float64Array, amplitude: float) -> Float64Array:
@@ -123,13 +128,14 @@ def _blurred(core_px: float, sigma_px: float) -> _Blurred:
         core = annulus_otf(2 * core_px * np.hypot(u, v), 0.0) * np.sinc(u) * np.sinc(v)
         return core * np.exp(-2 * np.pi**2 * blur * (u**2 + v**2))
 
-    amplitude, curvature, folded = [], [], []
+    amplitude, height, curvature, folded = [], [], [], []
     for blur in _BLURS.tolist():
         # folded along x; along y it is the same with the axes exchanged
         inside, beyond = passed(u, blur), passed(1 - u, blur) if core_px < 1 else np.zeros_like(u * v)
         # the integral of the curvature is over both signs of u
         slope, curved = 4 * np.pi * u * smooth[0] * beyond, 2 * (2 * np.pi * u) ** 2 * smooth[0] * inside
         amplitude.append(np.sum(slope) / np.sum(curved))
+        height.append(np.sum(smooth[0] * beyond) / np.sum(smooth[0] * inside))
         curvature.append([np.sum(each * inside) for each in bent])
         folded.append([np.sum(each * beyond) for each in bent])
-    return _Blurred(np.array(amplitude), np.array(curvature), np.array(folded))
+    return _Blurred(*(np.array(each) for each in (amplitude, height, curvature, folded)))
