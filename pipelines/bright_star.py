@@ -16,8 +16,8 @@ from obsarchive.errors import Unprocessable
 from obsarchive.figures.plot_style import frame_quality
 from obsarchive.pipeline import Pipeline, Workspace, step
 from obsarchive.science.arrays import Float64Array
-from obsarchive.science.imaging.coverage import uneven_coverage
 from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.psf.coverage import uneven_coverage
 from obsarchive.science.psf.stack_noise import noise_of_frames
 from obsarchive.science.registration.frame_ranking import FrameMeasure, FrameRanking, GuideStar, classify, rank_frames
 from obsarchive.science.registration.position_noise import position_errors
@@ -135,6 +135,7 @@ def _noise(
         "sampling": noise.sampling,
         "offset_px": coverage.offset,
         "coverage": coverage.peak,
+        "widening": coverage.width,
         "n_frames": noise.n_frames,
     }
 

@@ -26,9 +26,9 @@ from benchmarks.quality.pulls import Pulls, simulate, table
 from obsarchive.errors import Unprocessable
 from obsarchive.science.astrometry.plate_solution import PlateSolution
 from obsarchive.science.astrometry.star_matching import Uncertainty, match_stars
-from obsarchive.science.imaging.coverage import uneven_coverage
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.photometry.source_detection import detect
+from obsarchive.science.psf.coverage import uneven_coverage
 from obsarchive.science.psf.model import Optics, drizzled_response
 from obsarchive.science.psf.seeing import measure_width
 from obsarchive.science.psf.seeing_trend import combined_width, trend_with_errors
@@ -325,6 +325,7 @@ def stack_trial(regime: Regime, seed: int) -> Rows:
             noise_of_frames([seen.measures[i] for i in kept], 2, stack.pixfrac),
             offset=coverage.offset,
             coverage=coverage.peak,
+            widening=coverage.width,
         ),
     )
     fy, fx = frequencies(SIDE)

@@ -86,6 +86,7 @@ def _noise(work: Workspace) -> StackNoise | None:
         offset=(y, x),
         light_lift=told.get("light_lift", 0.0),
         coverage=told.get("coverage"),
+        widening=told.get("widening", 0.0),
         n_frames=told.get("n_frames", 1),
     )
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 
-from obsarchive.science.imaging.coverage import uneven_coverage
 from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.psf.coverage import uneven_coverage
 
 SHAPE = (40, 50)
 shifts = st.floats(-6, 6)

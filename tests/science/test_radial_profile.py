@@ -50,6 +50,16 @@ def test_a_bright_sector_that_is_left_out_counts_in_the_error():
     spotted = profile(image + speckle)
     assert spotted.flux == pytest.approx(star.flux, rel=3e-3)
     assert error(spotted) == pytest.approx(0.02, rel=0.15)
+    # and in that of the halo, ring by ring
+    radius, *_, doubts = spotted.samples(0.0, 0.0, np.ones(spotted.box.shape))
+    halo = radius >= CORE
+    expected = 0.02 * LIGHT * np.array([1.0, np.hypot(40, 15)])
+    light = 2 * np.pi * radius * doubts
+    assert len(doubts) == 1
+    assert not doubts[:, ~halo].any()
+    assert [light[0, halo].sum(), light[0, halo] @ radius[halo]] == pytest.approx(expected, rel=0.1)
+    *_, none = star.samples(0.0, 0.0, np.ones(star.box.shape))
+    assert not len(none)
 
 
 def test_light_of_neighbours_that_was_subtracted_counts_in_the_error():

@@ -140,30 +140,35 @@ def band_limited_peak(patch: Float64Array, optics: Optics, pixel_arcsec: float) 
     -------
     Peak
     """
-    size = len(patch)
     shortest = 1 - optics.width_nm / optics.wavelength_nm / 2
+    return peak_below(patch, pixel_arcsec / (shortest * optics.lambda_over_d_arcsec))
+
+
+def peak_below(patch: Float64Array, frequency: float) -> Peak:
+    """Find the maximum of a patch (side, side) between its pixels with the frequencies below this one [1/pixel]."""
+    size = len(patch)
     # one and a half steps more, because the taper spreads the spectrum
-    cutoff = min(0.5, pixel_arcsec / (shortest * optics.lambda_over_d_arcsec) + 1.5 / size)
+    cutoff = min(0.5, frequency + 1.5 / size)
     order = min(int(cutoff * size), (size - 1) // 2)
-    frequency = np.arange(-order, order + 1) / size
+    frequencies = np.arange(-order, order + 1) / size
     pixel = np.arange(size) - size // 2
     # matrices instead of a padded transform: few frequencies and few points around the centre are needed
-    analyse = np.exp(-2j * np.pi * np.outer(frequency, pixel)) * _tukey(size) / size
+    analyse = np.exp(-2j * np.pi * np.outer(frequencies, pixel)) * _tukey(size) / size
     spectrum = analyse @ patch @ analyse.T
     if cutoff < 0.5:
         # the corners of the square of frequencies lie beyond the cut-off
-        spectrum *= np.hypot(frequency[:, None], frequency) <= cutoff
+        spectrum *= np.hypot(frequencies[:, None], frequencies) <= cutoff
     # of a faint star the pixel is the highest only of an image that is smoother
     place, top = np.zeros(2), 0.0
     for reach, step in _SEARCH_PX:
         grid = np.arange(-reach, reach + step / 2, step)
-        rows, columns = (np.exp(2j * np.pi * np.outer(centre + grid, frequency)) for centre in place)
+        rows, columns = (np.exp(2j * np.pi * np.outer(centre + grid, frequencies)) for centre in place)
         values = (rows @ spectrum @ columns.T).real
         i, j = np.unravel_index(np.argmax(values[1:-1, 1:-1]), (len(grid) - 2, len(grid) - 2))
         y, top = _vertex(values[i : i + 3, j + 1])
         x, _ = _vertex(values[i + 1, j : j + 3])
         place += np.array([grid[i + 1] + y * step, grid[j + 1] + x * step])
-    return Peak(top, float(place[0]), float(place[1]), spectrum, frequency, analyse)
+    return Peak(top, float(place[0]), float(place[1]), spectrum, frequencies, analyse)
 
 
 def _tukey(size: int) -> Float64Array:

@@ -15,6 +15,9 @@ _BEYOND = 2
 """Multiples of the frequency of the pixels along each axis that are folded back."""
 _FEWER = 5
 """The weights of few frames scatter as the light does: as if so many fewer (perfect stars of 12 and 48 frames)."""
+_PEAK_LEFT, _WIDTH_LEFT, _MOVED = 0.5, 0.7, 1.5
+"""What is left of peaks and widths, which are corrected, and scatter of places and halos, which are not and which
+speckles move, too; in units of the scatter by weights that are even. From 6 to 48 frames by Fourier optics."""
 _STEP = 0.02
 """For slopes [pixel of a frame]."""
 
@@ -27,6 +30,8 @@ class CoverageScatter:
     ----------
     peak, width : float
         Of its height and FWHM, relative.
+    halo : float
+        Of the FWHM of what surrounds it, as far as it is as bright, relative.
     place : float
         Of its position along an axis, over its FWHM: a wider core has a flatter peak.
     lift : float
@@ -35,8 +40,23 @@ class CoverageScatter:
 
     peak: float = 0.0
     width: float = 0.0
+    halo: float = 0.0
     place: float = 0.0
     lift: float = 0.0
+
+    def left(self, n_frames: int) -> "CoverageScatter":
+        """Return what is left of that of so many frames where what they do is known, see `uneven_coverage`.
+
+        What speckles, which differ from frame to frame, and errors of the peaks of the frames do is not known. It is of
+        first order.
+        """
+        fewer = float(np.sqrt(max(n_frames - _FEWER, 1) / n_frames))
+        return CoverageScatter(
+            peak=_PEAK_LEFT * fewer * self.peak,
+            width=_WIDTH_LEFT * fewer * self.width,
+            halo=_MOVED * fewer * self.halo,
+            place=_MOVED * fewer * self.place,
+        )
 
 
 @lru_cache(maxsize=16)
@@ -107,4 +127,4 @@ def coverage_scatter(
     peak, place, width = np.sqrt(squares / max(n_frames - _FEWER, 1)) / [height, curvature, abs(slope) * radii[i]]
     # of a parabola, along both axes; a plain image is compared with a perfect one at the same place
     lift = place**2 * curvature / height if len(response_px) > 1 else 0.0
-    return CoverageScatter(float(peak), float(width), float(place / (2 * radii[i])), float(lift))
+    return CoverageScatter(float(peak), float(width), float(width), float(place / (2 * radii[i])), float(lift))

@@ -197,7 +197,7 @@ class StarProfile:
             Distance from the centre [pixel], value above the background (in the halo the mean of all sectors), square
             root of the number of pixels, and noise of the value.
         doubts : ndarray (k, n)
-            Errors of the values by each of the neighbours.
+            Errors of the values by each of the neighbours, and by sectors that were left out.
         """
         core = self._rings < self.core_px
         # about the highest point as the core is: rings about its pixel, up to half a pixel off, look narrower
@@ -205,6 +205,7 @@ class StarProfile:
         distance = np.hypot((offset - dy)[:, np.newaxis], offset - dx)
         nearest = np.rint(distance).astype(np.int64)
         means, _ = self._sector_means(nearest)
+        everything = _mean(means)
         means[:, self._is_companion] = np.nan
         rings = np.arange(int(np.ceil(self.core_px)), int(self.aperture_px))
         value = np.nan_to_num(_mean(means) - self.background)
@@ -216,6 +217,10 @@ class StarProfile:
             np.concatenate([doubt[core], np.bincount(nearest.ravel(), doubt.ravel())[rings] / count])
             for doubt in self._doubts
         ]
+        if self._is_companion.any():
+            # what is brighter than the other sectors may as well be speckles of the star, whose halo they are then
+            left_out = np.nan_to_num(everything - _mean(means))[rings]
+            doubts.append(np.concatenate([np.zeros(int(core.sum())), left_out]))
         return (
             np.concatenate([distance[core], radius / count]),
             np.concatenate([self.image[core], value[rings]]),

@@ -56,6 +56,8 @@ class StackNoise:
         [pixel].
     coverage : float or None
         Relative change of the peak by it, of the same; None where it is not known.
+    widening : float
+        Relative change of the FWHM by it, of the same; 0 where it is not known.
     n_frames : int
         Number of frames.
     """
@@ -67,16 +69,13 @@ class StackNoise:
     offset: tuple[float, float] = (0.0, 0.0)
     light_lift: float = 0.0
     coverage: float | None = None
+    widening: float = 0.0
     n_frames: int = 1
 
     @property
     def left(self) -> float:
         """Relative error of the peak by uneven coverage, once it is corrected."""
-        return self.left_of(self.sampling)
-
-    def left_of(self, error: float) -> float:
-        """Return what is left of an error by uneven coverage where it is known and corrected."""
-        return error if self.coverage is None else UNEVEN_LEFT * error
+        return self.sampling if self.coverage is None else UNEVEN_LEFT * self.sampling
 
     def variance(self, light: Float64Array) -> Float64Array:
         """Return the variance at pixels of so much light [unit of the image ** 2]."""

@@ -150,11 +150,10 @@ def measure_strehl(
     searched_px = float(
         np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, np.sqrt(DROP_VARIANCE) * response_px[0])
     )
-    places = coverage_scatter(optics, pixel_arcsec, response_px, noise.n_frames)
+    places = _scatter_by_places(optics, pixel_arcsec, response_px, noise)
     lifted = replace(noise, lift=noise.lift + places.lift * found.height)
     lifts = aligned_noise(found.radii, found.profile, lifted, searched_px)
     lift = float(lifts[0])
-    # what uneven coverage takes from the peak makes it wider
     uneven = noise.coverage or 0.0
     peak = (found.height - lift) / (1 + uneven)
     # both peaks relative to the flux in the same aperture
@@ -167,7 +166,7 @@ def measure_strehl(
     fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance, aligned)
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
     fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, lifts) or (fit.fwhm, np.nan)
-    fwhm *= 1 + uneven / 2
+    fwhm /= 1 + noise.widening
     core = fit.core * (1 + uneven / 2 / max(fit.core_share, _LEAST_CORE_SHARE))
     # about the highest point, which uneven coverage moves more than the light around it, a Gaussian looks wider
     core /= 1 + _WIDER * (places.place * fwhm / fit.core) ** 2
@@ -175,7 +174,7 @@ def measure_strehl(
     shifted = np.hypot(noise.sampling / 2.355 * fwhm / np.sqrt(2), places.place * fwhm)
     flux_error = star.flux_error(variance)
     by_light = peak_error / peak, LIFT_ERROR * lift / peak, flux_error / star.flux
-    relative = *by_light, noise.left, noise.left_of(places.peak)
+    relative = *by_light, noise.left, places.peak
     error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(
@@ -199,6 +198,14 @@ def measure_strehl(
     )
 
 
+def _scatter_by_places(
+    optics: Optics, pixel_arcsec: float, response_px: tuple[float, ...], noise: StackNoise
+) -> CoverageScatter:
+    """Return how uncertain the core is by the places of the frames, less where these are known."""
+    scatter = coverage_scatter(optics, pixel_arcsec, response_px, noise.n_frames)
+    return scatter if noise.coverage is None else scatter.left(noise.n_frames)
+
+
 def _errors_by_coverage(
     fit: CoreAndHalo, ratio: float, noise: StackNoise, places: CoverageScatter
 ) -> tuple[float, float, float]:
@@ -206,10 +213,10 @@ def _errors_by_coverage(
     # what it does to the peak it does to its surroundings, too; half of the squares along either axis
     widened = noise.sampling / 2.355
     # the core has to answer for the whole peak
-    of_core = np.hypot(widened / fit.core_share, noise.left_of(places.width))
+    of_core = np.hypot(widened / fit.core_share, places.width)
     # light of both is the square of the sum of amplitudes: that of the core over that of the halo
     amplitudes = np.sqrt(np.clip(ratio, 0, 0.5) / np.clip(1 - ratio, 0.5, 1))
-    of_halo = np.hypot(widened, places.width * amplitudes)
+    of_halo = np.hypot(widened, places.halo * amplitudes)
     return float(np.hypot(widened, places.width)), float(of_core), float(of_halo)
 
 

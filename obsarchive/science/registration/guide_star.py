@@ -81,7 +81,8 @@ class FrameMeasure:
     y, x : float
         Position in the window [pixel].
     peak : float
-        Peak above background of the window smoothed with the core, between the pixels [counts/pixel].
+        Peak above background of the window smoothed with the core, between the pixels, without what wide pixels fold
+        back [counts/pixel].
     flux, flux_error : float
         Aperture flux [counts] and its error from the background noise alone.
     background : float
@@ -243,7 +244,10 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     (y, x), doubt = (found.y, found.x), None
     if found is core and diffraction_px < 1:
         curvatures = _curvatures(spectrum, window.shape, core)
-        (y, x), doubt = without_phase_error((y, x), curvatures, diffraction_px, core_sigma_px)
+        corrected = without_phase_error((y, x), curvatures, diffraction_px, core_sigma_px)
+        (y, x), doubt = corrected.place.tolist(), corrected.errors
+        # only what is compact is folded back
+        peak /= 1 + corrected.excess * min(sharpness, 1.0)
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)

@@ -33,6 +33,8 @@ class _Blurred:
     ----------
     amplitude : ndarray (k,)
         Of the phase error [pixel].
+    height : ndarray (k,)
+        What is folded back from along an axis adds to the peak of a star in the middle of a pixel, relative.
     curvature : ndarray (k, 3)
         At the peak after the smoothings of `SCALES`, mean of both axes.
     folded : ndarray (k, 3)
@@ -40,6 +42,7 @@ class _Blurred:
     """
 
     amplitude: Float64Array
+    height: Float64Array
     curvature: Float64Array
     folded: Float64Array
 
@@ -54,14 +57,32 @@ class _Blurred:
         return float(np.interp(-(finest - coarsest) / (middle - coarsest), -contrast, _BLURS))
 
 
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """A peak without its pixel-phase error.
+
+    Attributes
+    ----------
+    place, errors : ndarray (2,)
+        Place (y, x), and the standard errors of its correction [pixel].
+    excess : float
+        By how much the core was too high for where in a pixel it is, relative.
+    """
+
+    place: Float64Array
+    errors: Float64Array
+    excess: float
+
+
 def without_phase_error(
     place: tuple[float, float], curvatures: FloatArray, core_px: float, sigma_px: float
-) -> tuple[Float64Array, Float64Array]:
-    """Compute the place of a peak, corrected for where in a pixel it is, and how uncertain that is.
+) -> Corrected:
+    """Correct a peak for where in a pixel it is.
 
     A peak at x is found at x - A sin(2 pi x), see `phase_error`, along each axis. How much the core is blurred follows
     from the curvatures. Speckles and halo change these, too, by as much as a little blur, which is not believed: the
-    place is as uncertain as it would change the correction.
+    place is as uncertain as it would change the correction. The height of the core has cos(2 pi x) of what is folded
+    back, of both axes: stars in the middles of pixels are higher than those on corners.
 
     Parameters
     ----------
@@ -74,8 +95,7 @@ def without_phase_error(
 
     Returns
     -------
-    (ndarray (2,), ndarray (2,))
-        Place (y, x), and the standard error of the correction [pixel].
+    Corrected
     """
     cores = _blurred(core_px, sigma_px)
 
@@ -88,7 +108,8 @@ def without_phase_error(
         blur = cores.blur(curvatures, true)
         believed = blur * min(max((blur - _NONE) / (_ALL - _NONE), 0.0), 1.0)
         true = corrected(believed)
-    return true, np.abs(corrected(blur) - true)
+    excess = float(np.interp(believed, _BLURS, cores.height) * np.cos(2 * np.pi * true).sum())
+    return Corrected(true, np.abs(corrected(blur) - true), excess)
 
 
 def _corrected(place: Float64Array, amplitude: float) -> Float64Array:
@@ -132,13 +153,14 @@ def _blurred(core_px: float, sigma_px: float) -> _Blurred:
         core = annulus_otf(2 * core_px * np.hypot(u, v), 0.0) * np.sinc(u) * np.sinc(v)
         return core * np.exp(-2 * np.pi**2 * blur * (u**2 + v**2))
 
-    amplitude, curvature, folded = [], [], []
+    amplitude, height, curvature, folded = [], [], [], []
     for blur in _BLURS.tolist():
         # folded along x; along y it is the same with the axes exchanged
         inside, beyond = passed(u, blur), passed(1 - u, blur) if core_px < 1 else np.zeros_like(u * v)
         # the integral of the curvature is over both signs of u
         slope, curved = 4 * np.pi * u * smooth[0] * beyond, 2 * (2 * np.pi * u) ** 2 * smooth[0] * inside
         amplitude.append(np.sum(slope) / np.sum(curved))
+        height.append(np.sum(smooth[0] * beyond) / np.sum(smooth[0] * inside))
         curvature.append([np.sum(each * inside) for each in bent])
         folded.append([np.sum(each * beyond) for each in bent])
-    return _Blurred(np.array(amplitude), np.array(curvature), np.array(folded))
+    return _Blurred(*(np.array(each) for each in (amplitude, height, curvature, folded)))

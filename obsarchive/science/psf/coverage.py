@@ -6,6 +6,7 @@ import numpy as np
 
 from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.psf.band_limited_peak import peak_below
 
 _REACH = 8.0
 """Half side of the stamp of a star, in sigmas of its core."""
@@ -22,12 +23,14 @@ class Coverage:
     ----------
     offset : (float, float)
         How far (y, x) they are from their places [pixel of the stack].
-    peak : float
-        Peak of a core, relative to that of the same frames when they cover the pixels evenly, less one.
+    peak, width : float
+        Peak and FWHM of a core about its highest point, relative to those of the same frames when they cover the pixels
+        evenly, less one.
     """
 
     offset: tuple[float, float]
     peak: float
+    width: float
 
 
 def uneven_coverage(
@@ -37,7 +40,9 @@ def uneven_coverage(
 
     A pixel of the stack is the mean of the drops that fall onto it, and of a few drops the mean lies beside its centre:
     stars are moved by a few hundredths of a pixel, and frames whose pixels happen to lie on the peak count for more
-    than others, sharp or not. A Gaussian core, as high as in each frame, is drizzled as the frames were.
+    than others, sharp or not. A Gaussian core, as high as in each frame, is drizzled as the frames were, and measured
+    as stars are. Where pixels are wider than half of lambda / D the places of a dozen frames change peak and width by a
+    tenth: too much for a series in it, and the highest point is not where the star is.
 
     Parameters
     ----------
@@ -75,12 +80,20 @@ def uneven_coverage(
     stack = drizzled(shifts, peaks)
     image = np.nan_to_num(stack.image().astype(float))
     expected = np.array(stack.output_position(*centre))
-    y, x = _centre(image, expected, scale * core_px) - expected
+    core = scale * core_px
+    y, x = _centre(image, expected, core) - expected
     evenly = np.stack(np.meshgrid(*2 * [np.arange(_EVEN) / _EVEN]), axis=-1).reshape(-1, 2)
     even = np.nan_to_num(drizzled(evenly, np.full(len(evenly), np.mean(peaks))).image().astype(float))
-    # with the frequencies that the telescope transmits, as the peak of the star is measured
-    rows, columns = (np.sinc((np.arange(len(image)) - c) / (scale * core_px)) for c in expected)
-    return Coverage((float(y), float(x)), float((rows @ image @ columns) / (rows @ even @ columns)) - 1)
+    (height, width), (even_height, even_width) = (_peak_and_width(each, expected, core) for each in (image, even))
+    return Coverage((float(y), float(x)), height / even_height - 1, width / even_width - 1)
+
+
+def _peak_and_width(image: Float64Array, centre: Float64Array, sigma_px: float) -> tuple[float, float]:
+    """Return height and FWHM of a core about its highest point, with the frequencies that a telescope transmits."""
+    (top, left), side = np.rint(centre - _REACH * sigma_px).astype(int), 2 * int(_REACH * sigma_px) + 1
+    found = peak_below(image[top : top + side, left : left + side], 1 / (2 * sigma_px))
+    # beyond the core it is lower than half of the peak, rings or not
+    return found.height, 2 * float(np.interp(-found.height / 2, -found.profile, found.radii))
 
 
 def _centre(image: Float64Array, start: Float64Array, sigma_px: float) -> Float64Array:
