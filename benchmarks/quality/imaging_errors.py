@@ -47,21 +47,21 @@ The truth is that of the image without noise: the FWHM of this exposure, the pea
 this stack, the same fit of core and halo to it. *Crowded* is a second star, drawn anew in every trial. *Independent
 optics* are those of the instrument of the nights below, whose wings fall as r^(−3.15).
 
-*Undersampled frames* have pixels wider than half of λ/D, here by 1.85 times. Sharp stars are no hot pixels there
-(until they were told apart, one position in five at a Strehl ratio of 40 % was 0.3 to 0.6 pixels off), and positions
-are corrected for their phase in the pixel, 0.07 pixels. The noise of the light is told from the speckles by rings of
-different light. What the places of a dozen frames happen to be changes the peak by 9 %, the FWHM by 8 % and the position
-by a tenth of a FWHM. A Gaussian core that is drizzled as the frames were, and measured about its highest point as stars
-are, tells what they do to peak and FWHM: 3 and 4 % are left, by speckles, which differ from frame to frame, and 2 % of
-both of perfect stars. (With half of the change of the peak, as of a Gaussian of constant light, the FWHM was 2 to 4 %
-too narrow and scattered by 8 %.) It needs peaks of frames that do not depend on where in a pixel the star is: what
-pixels fold back makes a perfect star 9 % higher in the middle of a pixel and 11 % lower on a corner. What is left
+*Undersampled frames* have pixels wider than half of λ/D, here by 1.85 times. Sharp stars are no hot pixels there (until
+they were told apart, one position in five at a Strehl ratio of 40 % was 0.3 to 0.6 pixels off), and positions are
+corrected for their phase in the pixel, 0.07 pixels. The noise of the light is told from the speckles by rings of
+different light. What the places of a dozen frames happen to be changes the peak by 9 %, the FWHM by 8 % and the
+position by a tenth of a FWHM. A Gaussian core that is drizzled as the frames were, and measured about its highest point
+as stars are, tells what they do to peak and FWHM: 3 and 4 % are left, by speckles, which differ from frame to frame,
+and 2 % of both of perfect stars. (With half of the change of the peak, as of a Gaussian of constant light, the FWHM was
+2 to 4 % too narrow and scattered by 8 %.) It needs peaks of frames that do not depend on where in a pixel the star is:
+what pixels fold back makes a perfect star 9 % higher in the middle of a pixel and 11 % lower on a corner. What is left
 follows from optics, pixels, drops and number of frames: with 6, 12, 24 and 48 frames pulls of the FWHM have standard
 deviations of 0.75, 1.01, 1.18 and 1.02 in 300 trials each on other seeds, and biases below 0.25; those of the ratio
 0.66, 0.82, 1.22 and 1.17. With 6 frames halos are 4 % too narrow, by half of the error. On pixels of 0.09″ (80 trials)
-pulls of the FWHM have one of 1.41, because of stars whose Strehl ratio is below 10 %. Widths of cores are those
-about the highest point, which uneven coverage moves by 0.06 FWHM along each axis, more than the light around it; that
-alone makes them 1 to 1.5 % wider, and is corrected.
+pulls of the FWHM have one of 1.41, because of stars whose Strehl ratio is below 10 %. Widths of cores are those about
+the highest point, which uneven coverage moves by 0.06 FWHM along each axis, more than the light around it; that alone
+makes them 1 to 1.5 % wider, and is corrected.
 
 *Halos of bright stars*: a sector that is brighter than the others is left out, as it may hold a companion. In one of 25
 bright stars alone it holds speckles, without which the halo is too narrow: by 4.1 ± 2.5 errors by all else in 12 of 300
@@ -86,8 +86,8 @@ wing is a power law: profiles that bend make the bias of the independent optics 
 the plain CCD one and a half to two times as large. Of the light of the other optics 0.05 to 0.1 % come back from beyond
 the edges of the images, which are 8.9″ wide, and count as the star's; the better a measurement, the more it takes that
 for background. There are 24 independent atmospheres, so that their bias is known to 0.15 errors only, and three others.
-*Not explained*: of 300 seeings of few frames 14 are wrong by more than three errors; in the first 120 of the same trials
-the standard deviation was 1.24. *Seeing* of crowded stars has a bias of half of an error, see below.
+*Not explained*: of 300 seeings of few frames 14 are wrong by more than three errors; in the first 120 of the same
+trials the standard deviation was 1.24. *Seeing* of crowded stars has a bias of half of an error, see below.
 *Four stars*: the scatter of the positions, of four degrees of freedom, is all that the errors are told from. Where it
 is by chance five times too small, errors are, and pulls are 14; Student's distribution has that in one plate of 2000.
 *Position in the stack*: frames cover the pixels unevenly, which moves all stars alike (0.02 pixels of the stack for
