@@ -56,17 +56,23 @@ searched as a star of its own. *Registered* are stars of 1500 photo-electrons a 
 pipeline adds; their references are those of 100p. *Found*: the published list has a companion within one FWHM. Goals:
 45 to 55 % at the curve (5 σ), above 95 % at 1.4 times its contrast (7 σ), at most one companion that does not exist in
 100 images, each within twice the statistical error. All images of a star share its speckles, so that what does not
-exist comes in groups, and its error is that of so many stars. In images with several planets the others count as tail
-of the noise of each: of planets at 7 σ alone in sums of registered stars with one reference 45 in 48 are found.
-References end at 1.7″, where the stored stamps do (201 pixels); beyond, the mean profile of the star is subtracted
-only, and what that leaves has a tail of its own.
+exist comes in groups, and its error is that of so many stars. References end at 1.7″, where the stored stamps do (201
+pixels); beyond, the mean profile of the star is subtracted only, and what that leaves has a tail of its own.
 
 What does not hold, and why. *At 0.15″* the bound is the number of apertures: 12 fit on the ring (FWHM 0.073″), of which
 9 show the noise. Five sigma are then an S/N of 14, even of Gaussian noise, and their standard deviation has an error of
 a quarter. With few references the curve is there at 0.4 to 1 of the star's light, and such a companion changes all that
 is measured: the FWHM, the choice of frames, the scale of the references, the tail of the noise. Those that are missed
-are seen at 2 to 6 σ. *Bright 100p*: what does not exist has 5.0 to 6.1 σ; it is speckles, of stars whose noise is
-speckles only. The tail of the noise is told from the rarest hundredth of the pixels, which are some twenty places.
+are seen at 2 to 6 σ. *Faint 20p*, and other stars of few photons at 7 σ: every image has two or three planets, and
+the others count as tail of the noise of each (1.6 instead of 1.45 where one is missed). Of the 23 planets of faint 20p
+that are missed beyond 0.15″ each was put alone into the same frames three times, with other photons: 66 of 69 are
+found; of sums of registered stars with one reference 45 of 48 planets that are alone. *Bright 100p*: what does not
+exist is speckles of 5.0 to 6.9 σ, of stars whose noise is speckles only. The tail of the noise is told from the rarest
+hundredth of the pixels, some twenty places, and so is known to 7 % by the covariance of quantiles (that of faint stars
+scatters by 6 %); the chance of noise beyond five sigma is then four times that of a tail that is known. Thresholds that
+hold this doubt, and what tails are in general, were tried: they are 10 % higher, in a stamp of a quarter of the area
+40 %, and of 24 companions that do not exist in 1048 images of 131 stars they leave 12, single speckles of eight stars.
+Of 70 shares in the table three or four differ from their goals by two errors by chance.
 """
 
 
