@@ -136,7 +136,7 @@ def _noise(
         "offset_px": coverage.offset,
         "coverage": coverage.peak,
         "widening": coverage.width,
-        "n_frames": noise.n_frames,
+        "n_places": coverage.n_places,
     }
 
 

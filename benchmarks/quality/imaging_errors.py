@@ -335,6 +335,7 @@ def stack_trial(regime: Regime, seed: int) -> Rows:
             offset=coverage.offset,
             coverage=coverage.peak,
             widening=coverage.width,
+            n_places=coverage.n_places,
         ),
     )
     fy, fx = frequencies(SIDE)

@@ -49,7 +49,7 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int) -> dict[st
     pixel_arcsec = work.telescope.plate_scale_arcsec / scale
     response = stack_response(work, scale)
     centre = (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0)
-    found = measure_strehl(image, optics, pixel_arcsec, response, centre=centre, noise=_noise(work))
+    found = measure_strehl(image, optics, pixel_arcsec, response, centre=centre, noise=stack_noise_of(work))
     work.publish("strehl/{id}_strehl.txt", _table(found).encode())
     work.publish_fits("strehl/{id}_box.fits", found.box, {"PIXSCALE": pixel_arcsec})
     perfect = diffraction_limited_psf(optics, pixel_arcsec, PSF_SIDE, response)
@@ -72,7 +72,7 @@ def measure_and_publish(work: Workspace, image_name: str, scale: int) -> dict[st
     }
 
 
-def _noise(work: Workspace) -> StackNoise | None:
+def stack_noise_of(work: Workspace) -> StackNoise | None:
     """Noise of the stack as its frames tell it; None where the step that made it did not measure it."""
     told = work.results("reduce").get("stack_noise")
     if not told:
@@ -85,9 +85,10 @@ def _noise(work: Workspace) -> StackNoise | None:
         sampling=told["sampling"],
         offset=(y, x),
         light_lift=told.get("light_lift", 0.0),
-        coverage=told.get("coverage"),
-        widening=told.get("widening", 0.0),
-        n_frames=told.get("n_frames", 1),
+        # results of earlier versions measured it otherwise
+        coverage=told["coverage"] if "n_places" in told else None,
+        widening=told["widening"] if "n_places" in told else 0.0,
+        n_places=told.get("n_places", 1),
     )
 
 

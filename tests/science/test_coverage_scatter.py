@@ -31,7 +31,7 @@ def test_stacks_of_perfect_stars_scatter_as_they_should(n: int) -> None:
     for _ in range(30):
         made = stack(rng.uniform(-0.5, 0.5, (n, 2)))
         centre = made.output_position(SIDE // 2, SIDE // 2)
-        noise = StackNoise(1e-12, 1e-12, n_frames=n)
+        noise = StackNoise(1e-12, 1e-12, n_places=n)
         star = measure_strehl(made.image(), OPTICS, PIXEL_ARCSEC / 2, response, centre=centre, noise=noise)
         found.append([star.ratio, star.fwhm_arcsec, star.y - centre[0], star.x - centre[1]])
         assert star.ratio_error == pytest.approx(expected.peak * star.ratio, rel=0.1)
@@ -53,7 +53,7 @@ def test_what_known_places_do_to_perfect_stars_is_corrected(n: int, pixfrac: flo
         shifts = rng.uniform(-0.5, 0.5, (n, 2))
         made = stack(shifts, pixfrac)
         known = uneven_coverage(shifts, np.ones(n), (SIDE // 2, SIDE // 2), max(core_px, LEAST_CORE_PX), 2, pixfrac)
-        noise = StackNoise(1e-12, 1e-12, coverage=known.peak, widening=known.width, n_frames=n)
+        noise = StackNoise(1e-12, 1e-12, coverage=known.peak, widening=known.width, n_places=n)
         centre = made.output_position(SIDE // 2, SIDE // 2)
         star = measure_strehl(made.image(), OPTICS, PIXEL_ARCSEC / 2, response, centre=centre, noise=noise)
         fwhm = star.fwhm_arcsec / truth.fwhm_arcsec
@@ -62,6 +62,39 @@ def test_what_known_places_do_to_perfect_stars_is_corrected(n: int, pixfrac: flo
     assert np.all(np.std(left, axis=0) < 0.4 * np.std(raw, axis=0))
     # with half of the change of the peak three fifths of the scatter of the FWHM are left
     assert np.mean(left, axis=0) == pytest.approx([1, 1], abs=0.02)
+
+
+@pytest.mark.parametrize(("n", "moves_px"), [(1, 0.5), (2, 0.5), (3, 0.5), (12, 0.0), (60, 0.03)])
+def test_errors_hold_what_few_places_leave_unknown(n: int, moves_px: float) -> None:
+    rng = np.random.default_rng(11)
+    response, core_px = drizzled_response(2, 0.6), OPTICS.lambda_over_d_arcsec / PIXEL_ARCSEC / 2
+    perfect = diffraction_limited_psf(OPTICS, PIXEL_ARCSEC / 2, 2 * SIDE - 1, response)
+    truth = measure_strehl(perfect, OPTICS, PIXEL_ARCSEC / 2, response, noise=StackNoise(1e-12, 1e-12, coverage=0.0))
+    pulls, of_cores = [], []
+    for _ in range(8):
+        shifts = rng.uniform(-0.5, 0.5, 2) + rng.uniform(-moves_px, moves_px, (n, 2))
+        made = stack(shifts)
+        known = uneven_coverage(shifts, np.ones(n), (SIDE // 2, SIDE // 2), max(core_px, LEAST_CORE_PX), 2, 0.6)
+        assert known.n_places <= 3
+        noise = StackNoise(1e-12, 1e-12, coverage=known.peak, widening=known.width, n_places=known.n_places)
+        centre = made.output_position(SIDE // 2, SIDE // 2)
+        star = measure_strehl(made.image(), OPTICS, PIXEL_ARCSEC / 2, response, centre=centre, noise=noise)
+        pulls.append((star.ratio - truth.ratio) / star.ratio_error)
+        pulls.append((star.fwhm_arcsec - truth.fwhm_arcsec) / star.fwhm_error_arcsec)
+        of_cores.append((star.core_arcsec - truth.core_arcsec) / star.core_error_arcsec)
+    # those of 60 frames that hardly move were wrong by 4 errors
+    assert np.sqrt(np.mean(np.square(pulls))) < 1.2
+    # cores of one frame were wrong by 15; of stars without a halo their errors are still too small
+    assert np.sqrt(np.mean(np.square(of_cores))) < 3
+
+
+def test_frames_at_random_places_are_as_many_places() -> None:
+    rng = np.random.default_rng(12)
+    places = [
+        uneven_coverage(rng.uniform(-3, 3, (40, 2)), np.ones(40), (48, 48), 0.6, 2, 0.6).n_places for _ in range(20)
+    ]
+    assert np.median(places) == 40
+    assert uneven_coverage(np.array([[0, 0], [0.5, 0.5]]), np.ones(2), (48, 48), 0.6, 2, 0.6).n_places == 2
 
 
 def test_narrow_pixels_sample_all_light() -> None:

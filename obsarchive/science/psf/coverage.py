@@ -8,6 +8,8 @@ from obsarchive.science.arrays import Float64Array, FloatArray
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.psf.band_limited_peak import peak_below
 
+_BY_CHANCE = 3.0
+"""Most by which the places of random frames beat with the pixels, over what they do in the mean."""
 _REACH = 8.0
 """Half side of the stamp of a star, in sigmas of its core."""
 _ROUNDS = 12
@@ -26,11 +28,14 @@ class Coverage:
     peak, width : float
         Peak and FWHM of a core about its highest point, relative to those of the same frames when they cover the pixels
         evenly, less one.
+    n_places : int
+        How many frames at random places cover the pixels so: fewer than there are where the star hardly moves.
     """
 
     offset: tuple[float, float]
     peak: float
     width: float
+    n_places: int
 
 
 def uneven_coverage(
@@ -85,7 +90,17 @@ def uneven_coverage(
     evenly = np.stack(np.meshgrid(*2 * [np.arange(_EVEN) / _EVEN]), axis=-1).reshape(-1, 2)
     even = np.nan_to_num(drizzled(evenly, np.full(len(evenly), np.mean(peaks))).image().astype(float))
     (height, width), (even_height, even_width) = (_peak_and_width(each, expected, core) for each in (image, even))
-    return Coverage((float(y), float(x)), height / even_height - 1, width / even_width - 1)
+    return Coverage((float(y), float(x)), height / even_height - 1, width / even_width - 1, _n_places(shifts))
+
+
+def _n_places(shifts: FloatArray) -> int:
+    """Return the number of frames at random places whose pixels beat with the star as these shifts (n, 2) make them.
+
+    The mean of n waves of random phases has a mean square of 1 / n, that of both axes three times as much in one
+    sequence of 60; beyond that the places are not random.
+    """
+    waves = np.exp(2j * np.pi * np.asarray(shifts, float)).mean(axis=0)
+    return round(_BY_CHANCE / max(float(np.mean(np.abs(waves) ** 2)), _BY_CHANCE / len(shifts)))
 
 
 def _peak_and_width(image: Float64Array, centre: Float64Array, sigma_px: float) -> tuple[float, float]:

@@ -44,13 +44,13 @@ class CoverageScatter:
     place: float = 0.0
     lift: float = 0.0
 
-    def left(self, n_frames: int) -> "CoverageScatter":
+    def left(self, n_places: int) -> "CoverageScatter":
         """Return what is left of that of so many frames where what they do is known, see `uneven_coverage`.
 
         What speckles, which differ from frame to frame, and errors of the peaks of the frames do is not known. It is of
         first order.
         """
-        fewer = float(np.sqrt(max(n_frames - _FEWER, 1) / n_frames))
+        fewer = float(np.sqrt(max(n_places - _FEWER, 1) / n_places))
         return CoverageScatter(
             peak=_PEAK_LEFT * fewer * self.peak,
             width=_WIDTH_LEFT * fewer * self.width,
@@ -61,7 +61,7 @@ class CoverageScatter:
 
 @lru_cache(maxsize=16)
 def coverage_scatter(
-    optics: Optics, pixel_arcsec: float, response_px: tuple[float, ...], n_frames: int
+    optics: Optics, pixel_arcsec: float, response_px: tuple[float, ...], n_places: int
 ) -> CoverageScatter:
     """Compute what the places of frames do to the core of their stack, to first order.
 
@@ -78,8 +78,8 @@ def coverage_scatter(
         Plate scale of the stack [arcsec/pixel].
     response_px : tuple of float
         Square responses; the first is that of the camera's pixel.
-    n_frames : int
-        Number of frames.
+    n_places : int
+        Number of frames at random places.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def coverage_scatter(
         weight = drops(v - by_v, u - by_u) * drops(by_v, by_u) if len(response_px) > 1 else 0.0
         folded = np.where(length <= cutoff, (drops(v, u) - weight) * light(v - by_v, u - by_u), 0.0)
         squares += [folded.sum() ** 2, (2 * np.pi * u * folded).sum() ** 2, (ring * folded).sum() ** 2]
-    peak, place, width = np.sqrt(squares / max(n_frames - _FEWER, 1)) / [height, curvature, abs(slope) * radii[i]]
+    peak, place, width = np.sqrt(squares / max(n_places - _FEWER, 1)) / [height, curvature, abs(slope) * radii[i]]
     # of a parabola, along both axes; a plain image is compared with a perfect one at the same place
     lift = place**2 * curvature / height if len(response_px) > 1 else 0.0
     return CoverageScatter(float(peak), float(width), float(width), float(place / (2 * radii[i])), float(lift))

@@ -58,8 +58,8 @@ class StackNoise:
         Relative change of the peak by it, of the same; None where it is not known.
     widening : float
         Relative change of the FWHM by it, of the same; 0 where it is not known.
-    n_frames : int
-        Number of frames.
+    n_places : int
+        Number of frames, as far as they are at different places in a pixel.
     """
 
     sky: float
@@ -70,7 +70,7 @@ class StackNoise:
     light_lift: float = 0.0
     coverage: float | None = None
     widening: float = 0.0
-    n_frames: int = 1
+    n_places: int = 1
 
     @property
     def left(self) -> float:
@@ -116,7 +116,7 @@ def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float
     first = float(np.sinc(pixfrac) * np.sinc(1 / scale))
     uneven = np.sqrt(4 * first**4 + 4 * first**8)
     sampling = UNEVEN * uneven * unequal / n
-    return StackNoise(sky / (scale**2 * n), grain / n, lift / scale**2, sampling, light_lift=light_lift, n_frames=n)
+    return StackNoise(sky / (scale**2 * n), grain / n, lift / scale**2, sampling, light_lift=light_lift, n_places=n)
 
 
 def aligned_noise(radius_px: Float64Array, profile: Float64Array, noise: StackNoise, sigma_px: float) -> Float64Array:

@@ -36,6 +36,8 @@ _LOWEST_RATIO = 0.005
 _TRUSTED_ERROR = 0.25
 """Largest relative error of a trusted ratio."""
 _LEAST_CORE_SHARE = 0.1
+_LEAST_PLACES = 6
+"""Frames at different places from which on a series in what these do to the core tells more than its order."""
 _WIDER = 4 * float(np.log(2))
 """Relative change of the FWHM of a Gaussian whose mean profile is about another point, over the square of the distance
 of that along either axis in units of the FWHM."""
@@ -167,10 +169,15 @@ def measure_strehl(
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
     fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, lifts) or (fit.fwhm, np.nan)
     fwhm /= 1 + noise.widening
-    core = fit.core * (1 + uneven / 2 / max(fit.core_share, _LEAST_CORE_SHARE))
+    sharpened = uneven / 2 / max(fit.core_share, _LEAST_CORE_SHARE)
     # about the highest point, which uneven coverage moves more than the light around it, a Gaussian looks wider
-    core /= 1 + _WIDER * (places.place * fwhm / fit.core) ** 2
+    wider = _WIDER * (places.place * fwhm / fit.core) ** 2
     of_fwhm, of_core, of_halo = _errors_by_coverage(fit, ratio, noise, places)
+    core = fit.core * (1 + sharpened)
+    if noise.n_places >= _LEAST_PLACES:
+        core /= 1 + wider
+    else:
+        of_core = float(np.hypot(of_core, np.hypot(sharpened, wider)))
     shifted = np.hypot(noise.sampling / 2.355 * fwhm / np.sqrt(2), places.place * fwhm)
     flux_error = star.flux_error(variance)
     by_light = peak_error / peak, LIFT_ERROR * lift / peak, flux_error / star.flux
@@ -202,8 +209,8 @@ def _scatter_by_places(
     optics: Optics, pixel_arcsec: float, response_px: tuple[float, ...], noise: StackNoise
 ) -> CoverageScatter:
     """Return how uncertain the core is by the places of the frames, less where these are known."""
-    scatter = coverage_scatter(optics, pixel_arcsec, response_px, noise.n_frames)
-    return scatter if noise.coverage is None else scatter.left(noise.n_frames)
+    scatter = coverage_scatter(optics, pixel_arcsec, response_px, noise.n_places)
+    return scatter if noise.coverage is None else scatter.left(noise.n_places)
 
 
 def _errors_by_coverage(
