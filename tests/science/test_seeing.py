@@ -94,6 +94,29 @@ def test_what_is_no_seeing_is_refused() -> None:
         measure_width(moffat(10, 2.2, 0.3) + rng.normal(0, 2, (160, 160)))
 
 
+@pytest.mark.parametrize("fwhm", [4.0, 6.0, 8.0])
+def test_a_star_without_its_core_is_refused(fwhm: float) -> None:
+    image = np.random.default_rng(1).poisson(40 * moffat(fwhm, 1, 0) + 100).astype(float)
+    width = measure_width(image).fwhm_px
+    y, x = np.mgrid[:160, :160] - 80.4
+    hole = np.hypot(y, x) < 2.5
+    with pytest.raises(Unprocessable, match="% of the pixels within half of the FWHM of the star are not known"):
+        measure_width(np.where(hole, np.nan, image))
+    hot = image.copy()
+    hot[78, 81] += 1e6
+    for few in (hot, np.where((y == -1.4) & (x == 1.6), np.nan, image)):
+        found = measure_width(few)
+        assert found.fwhm_px == pytest.approx(width, abs=3 * found.error_px)
+        assert found.error_px < 0.02 * width
+
+
+def test_the_edge_is_not_known_either() -> None:
+    image = np.random.default_rng(1).poisson(40 * moffat(12, 1, 0) + 100).astype(float)
+    assert measure_width(image[74:]).fwhm_px == pytest.approx(12, rel=0.02)
+    with pytest.raises(Unprocessable, match="not known"):
+        measure_width(image[81:])
+
+
 def test_the_trend_follows_and_ignores_outliers() -> None:
     hours = np.linspace(0, 8, 60)
     truth = 1 + 0.05 * hours

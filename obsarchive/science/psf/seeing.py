@@ -33,6 +33,9 @@ WING_POWER = 4.2
 scales of 8 to 200 m. Moffat profiles, which fall faster, leave half of the light that a companion has there."""
 LEAST_RADIUS = 3.3
 """Least radius of the fit [pixel]."""
+LEAST_CORE_RADIUS, MOST_UNKNOWN, UNKNOWN_ERROR = 1.5, 0.3, 0.04
+"""Least radius of the core [pixel], the most of it that may be unknown, and the relative error of the width that this
+makes, by so much times the share: the middle, where turbulence is sharper than a Moffat profile, is what fixes it."""
 NEIGHBOUR_ROUNDS, NEIGHBOUR_SIGMA, NEIGHBOUR_SHARE = 3, 6.0, 0.02
 """Excess over the fit that is another star: means of nine pixels [noise], and at least this share of the peak."""
 LEAST_DOUBLE, COMPANION_SHARE = 1.05, 0.03
@@ -105,14 +108,17 @@ def measure_width(image: FloatArray, level: float = np.inf) -> StarWidth:
     Raises
     ------
     Unprocessable
-        There is no star, or it cannot be fitted: too faint, saturated, elongated, at the edge, wider than the window.
+        There is no star, or it cannot be fitted: too faint, saturated, elongated, at the edge, wider than the window,
+        or not known in its core.
     """
     star = locate(image)
     guess = 2.3548 * max(star.scale_px, 1.0)
     refuse_saturated(image, (star.y, star.x), guess, level)
     for _ in range(2):  # window and binning follow the width, so the fit is repeated with the width found
-        found = _fitted(image, (star.y, star.x), guess)
+        found, unknown = _fitted(image, (star.y, star.x), guess)
         guess = found.fwhm_px
+    if unknown > MOST_UNKNOWN:
+        raise Unprocessable(f"{100 * unknown:.0f} % of the pixels within half of the FWHM of the star are not known")
     if found.elongation > MOST_ELONGATED:
         raise Unprocessable(f"the star is elongated by {found.elongation:.2f}: double, trailed or out of focus")
     return found
@@ -164,7 +170,8 @@ class _Pixels:
     place: tuple[int, int]
 
 
-def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> StarWidth:
+def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> tuple[StarWidth, float]:
+    """Fit the star of a window: its width, and the share of its core that is not known."""
     half = int(np.clip(WINDOW_FWHM * guess_px, 8, max(image.shape)))
     window, (top, left) = cut(image, *place, half)
     binning = max(1, int(guess_px / BINNED_FWHM_PX))
@@ -178,12 +185,14 @@ def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> S
     fit = _least_squares(pixels, near, start)
     pixels, near, error_of_pair = _without_companion(pixels, near, fit)
     fit = _without_neighbours(pixels, near, fit.x)
-    fwhm, error = _width(fit, binning, error_of_pair, max(FITTED_FWHM * width, LEAST_RADIUS) / width)
+    unknown = _unknown_core(pixels, fit.x)
+    further_error = max(error_of_pair, UNKNOWN_ERROR * unknown)
+    fwhm, error = _width(fit, binning, further_error, max(FITTED_FWHM * width, LEAST_RADIUS) / width)
     if fwhm > 2 * half:
         raise Unprocessable(f"the star is wider than the window: {fwhm:.0f} of {2 * half} pixels")
     # the centre of a binned pixel lies between the centres of its pixels
     offset = (binning - 1) / 2
-    return StarWidth(
+    found = StarWidth(
         y=float(top + binning * fit.x[1] + offset),
         x=float(left + binning * fit.x[2] + offset),
         fwhm_px=fwhm,
@@ -193,6 +202,16 @@ def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> S
         peak=float(fit.x[0]),
         background=pixels.sky,
     )
+    return found, unknown
+
+
+def _unknown_core(pixels: _Pixels, p: Float64Array) -> float:
+    """Return the share of the pixels within half of the FWHM that are not known, or lie beyond the edge."""
+    radius = max(np.exp(p[3]) / 2, LEAST_CORE_RADIUS)
+    margin = int(radius) + 1
+    known = np.pad(pixels.known, margin)
+    y, x = np.indices(known.shape) - margin
+    return 1 - float(np.mean(known[np.hypot(y - p[1], x - p[2]) < radius]))
 
 
 def _pixels(values: Float64Array, width: float) -> _Pixels:
