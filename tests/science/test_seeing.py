@@ -117,6 +117,13 @@ def test_the_edge_is_not_known_either() -> None:
         measure_width(image[81:])
 
 
+def test_a_width_known_to_itself_is_refused() -> None:
+    image = np.zeros((96, 96))
+    image[30:60, 30:60] = 1e4
+    with pytest.raises(Unprocessable, match=r"its error is .* % of it"):
+        measure_width(image + np.random.default_rng(0).normal(0, 5, image.shape))
+
+
 def test_the_trend_follows_and_ignores_outliers() -> None:
     hours = np.linspace(0, 8, 60)
     truth = 1 + 0.05 * hours

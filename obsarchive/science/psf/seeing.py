@@ -28,6 +28,8 @@ Vision and Image Understanding 64, 300). On a flank the median of nine pixels is
 MOST_FULL, MOST_EQUAL, FLAT_SHARE = 2, 4, 0.02
 """Saturated pixels of a core that may be hot, and pixels of one height: so many, or this share of the core."""
 MOST_ELONGATED = 1.6
+MOST_DOUBTFUL = 0.5
+"""Error of a width, relative to it, beyond which nothing is known of it."""
 WING_POWER = 4.2
 """By which the light of turbulence falls beyond the fit, to 3.5 FWHM, on its way to 11/3: that of von Karman with outer
 scales of 8 to 200 m. Moffat profiles, which fall faster, leave half of the light that a companion has there."""
@@ -109,7 +111,7 @@ def measure_width(image: FloatArray, level: float = np.inf) -> StarWidth:
     ------
     Unprocessable
         There is no star, or it cannot be fitted: too faint, saturated, elongated, at the edge, wider than the window,
-        or not known in its core.
+        not known in its core, or no such profile at all.
     """
     star = locate(image)
     guess = 2.3548 * max(star.scale_px, 1.0)
@@ -119,6 +121,9 @@ def measure_width(image: FloatArray, level: float = np.inf) -> StarWidth:
         guess = found.fwhm_px
     if unknown > MOST_UNKNOWN:
         raise Unprocessable(f"{100 * unknown:.0f} % of the pixels within half of the FWHM of the star are not known")
+    if found.error_px > MOST_DOUBTFUL * found.fwhm_px:
+        share = found.error_px / found.fwhm_px
+        raise Unprocessable(f"the width of the star is not known: its error is {100 * share:.0f} % of it")
     if found.elongation > MOST_ELONGATED:
         raise Unprocessable(f"the star is elongated by {found.elongation:.2f}: double, trailed or out of focus")
     return found
