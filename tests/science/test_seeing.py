@@ -124,6 +124,21 @@ def test_a_width_known_to_itself_is_refused() -> None:
         measure_width(image + np.random.default_rng(0).normal(0, 5, image.shape))
 
 
+def test_a_fit_of_few_pixels_does_not_take_what_it_leaves_for_the_noise() -> None:
+    pulls = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        fwhm, at_y, at_x = rng.uniform([2.0, 31.5, 31.5], [3.0, 32.5, 32.5])
+        y, x = np.mgrid[:64, :64]
+        profile = (1 + 4 * (2 ** (1 / 4.765) - 1) * ((y - at_y) ** 2 + (x - at_x) ** 2) / fwhm**2) ** -4.765
+        image = rng.poisson(1e4 * profile / profile.sum() + 100) + rng.normal(0, 5, profile.shape)
+        found = measure_width(image)
+        pulls.append((found.fwhm_px - fwhm) / found.error_px)
+    # residuals as they are make it 1.6, and 7 % beyond three errors
+    assert 0.75 < np.std(pulls) < 1.2
+    assert np.mean(np.abs(pulls) > 3) < 0.03
+
+
 def test_the_trend_follows_and_ignores_outliers() -> None:
     hours = np.linspace(0, 8, 60)
     truth = 1 + 0.05 * hours

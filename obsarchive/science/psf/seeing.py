@@ -55,8 +55,11 @@ RADII, TOO_NARROW = (1.3, 1.5, 1.8, 2.2, 2.8), (0.0060, 0.0082, 0.0109, 0.0127, 
 """By how much a Moffat profile fitted with equal weights within so many FWHM is narrower than turbulence is."""
 PROFILE_ERROR = 0.1
 """How this varies with outer scale and image motion, relative to it."""
-PIXEL_ERROR, PIXEL_POWER = 0.5, 6
-"""Relative error by the sampling of a FWHM in pixels: so much over this power of it, from images without noise."""
+LEAST_FREE = 0.05
+"""Least share of a pixel's residual that its own fit is taken to leave."""
+PIXEL_ERROR, PIXEL_POWER = 0.3, 6
+"""Relative error by the sampling of a FWHM in pixels that the fit does not show: so much over this power of it, from
+images without noise."""
 
 
 @dataclass(frozen=True)
@@ -373,11 +376,15 @@ def _is_uneven(fit: optimize.OptimizeResult, near: BoolArray, width: float, limi
 
 
 def _error(fit: optimize.OptimizeResult, parameter: int) -> float:
-    """Return the error of a parameter from the residuals as they are: how noise grows with the light is not known."""
+    """Return the error of a parameter from the residuals as they are: how noise grows with the light is not known.
+
+    Where the fit follows a pixel, too small a residual is left. Divided by one minus the leverage it is what the fit of
+    all others leaves there (MacKinnon & White 1985, J. Econometrics 29, 305).
+    """
     inverse = np.linalg.pinv(fit.jac.T @ fit.jac)
-    scores = fit.jac * fit.fun[:, np.newaxis]
-    freedom = len(fit.fun) / max(len(fit.fun) - len(fit.x), 1)
-    covariance = freedom * inverse @ (scores.T @ scores) @ inverse
+    leverage = np.einsum("ij,jk,ik->i", fit.jac, inverse, fit.jac)
+    scores = fit.jac * (fit.fun / np.maximum(1 - leverage, LEAST_FREE))[:, np.newaxis]
+    covariance = inverse @ (scores.T @ scores) @ inverse
     return float(np.sqrt(max(covariance[parameter, parameter], 0.0)))
 
 
