@@ -94,6 +94,51 @@ def test_what_is_no_seeing_is_refused() -> None:
         measure_width(moffat(10, 2.2, 0.3) + rng.normal(0, 2, (160, 160)))
 
 
+@pytest.mark.parametrize("fwhm", [4.0, 6.0, 8.0])
+def test_a_star_without_its_core_is_refused(fwhm: float) -> None:
+    image = np.random.default_rng(1).poisson(40 * moffat(fwhm, 1, 0) + 100).astype(float)
+    width = measure_width(image).fwhm_px
+    y, x = np.mgrid[:160, :160] - 80.4
+    hole = np.hypot(y, x) < 2.5
+    with pytest.raises(Unprocessable, match="% of the pixels within half of the FWHM of the star are not known"):
+        measure_width(np.where(hole, np.nan, image))
+    hot = image.copy()
+    hot[78, 81] += 1e6
+    for few in (hot, np.where((y == -1.4) & (x == 1.6), np.nan, image)):
+        found = measure_width(few)
+        assert found.fwhm_px == pytest.approx(width, abs=3 * found.error_px)
+        assert found.error_px < 0.02 * width
+
+
+def test_the_edge_is_not_known_either() -> None:
+    image = np.random.default_rng(1).poisson(40 * moffat(12, 1, 0) + 100).astype(float)
+    assert measure_width(image[74:]).fwhm_px == pytest.approx(12, rel=0.02)
+    with pytest.raises(Unprocessable, match="not known"):
+        measure_width(image[81:])
+
+
+def test_a_width_known_to_itself_is_refused() -> None:
+    image = np.zeros((96, 96))
+    image[30:60, 30:60] = 1e4
+    with pytest.raises(Unprocessable, match=r"its error is .* % of it"):
+        measure_width(image + np.random.default_rng(0).normal(0, 5, image.shape))
+
+
+def test_a_fit_of_few_pixels_does_not_take_what_it_leaves_for_the_noise() -> None:
+    pulls = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        fwhm, at_y, at_x = rng.uniform([2.0, 31.5, 31.5], [3.0, 32.5, 32.5])
+        y, x = np.mgrid[:64, :64]
+        profile = (1 + 4 * (2 ** (1 / 4.765) - 1) * ((y - at_y) ** 2 + (x - at_x) ** 2) / fwhm**2) ** -4.765
+        image = rng.poisson(1e4 * profile / profile.sum() + 100) + rng.normal(0, 5, profile.shape)
+        found = measure_width(image)
+        pulls.append((found.fwhm_px - fwhm) / found.error_px)
+    # residuals as they are make it 1.6, and 7 % beyond three errors
+    assert 0.75 < np.std(pulls) < 1.2
+    assert np.mean(np.abs(pulls) > 3) < 0.03
+
+
 def test_the_trend_follows_and_ignores_outliers() -> None:
     hours = np.linspace(0, 8, 60)
     truth = 1 + 0.05 * hours

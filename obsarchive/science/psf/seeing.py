@@ -28,11 +28,16 @@ Vision and Image Understanding 64, 300). On a flank the median of nine pixels is
 MOST_FULL, MOST_EQUAL, FLAT_SHARE = 2, 4, 0.02
 """Saturated pixels of a core that may be hot, and pixels of one height: so many, or this share of the core."""
 MOST_ELONGATED = 1.6
+MOST_DOUBTFUL = 0.5
+"""Error of a width, relative to it, beyond which nothing is known of it."""
 WING_POWER = 4.2
 """By which the light of turbulence falls beyond the fit, to 3.5 FWHM, on its way to 11/3: that of von Karman with outer
 scales of 8 to 200 m. Moffat profiles, which fall faster, leave half of the light that a companion has there."""
 LEAST_RADIUS = 3.3
 """Least radius of the fit [pixel]."""
+LEAST_CORE_RADIUS, MOST_UNKNOWN, UNKNOWN_ERROR = 1.5, 0.3, 0.04
+"""Least radius of the core [pixel], the most of it that may be unknown, and the relative error of the width that this
+makes, by so much times the share: the middle, where turbulence is sharper than a Moffat profile, is what fixes it."""
 NEIGHBOUR_ROUNDS, NEIGHBOUR_SIGMA, NEIGHBOUR_SHARE = 3, 6.0, 0.02
 """Excess over the fit that is another star: means of nine pixels [noise], and at least this share of the peak."""
 LEAST_DOUBLE, COMPANION_SHARE = 1.05, 0.03
@@ -50,8 +55,11 @@ RADII, TOO_NARROW = (1.3, 1.5, 1.8, 2.2, 2.8), (0.0060, 0.0082, 0.0109, 0.0127, 
 """By how much a Moffat profile fitted with equal weights within so many FWHM is narrower than turbulence is."""
 PROFILE_ERROR = 0.1
 """How this varies with outer scale and image motion, relative to it."""
-PIXEL_ERROR, PIXEL_POWER = 0.5, 6
-"""Relative error by the sampling of a FWHM in pixels: so much over this power of it, from images without noise."""
+LEAST_FREE = 0.05
+"""Least share of a pixel's residual that its own fit is taken to leave."""
+PIXEL_ERROR, PIXEL_POWER = 0.3, 6
+"""Relative error by the sampling of a FWHM in pixels that the fit does not show: so much over this power of it, from
+images without noise."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +113,20 @@ def measure_width(image: FloatArray, level: float = np.inf) -> StarWidth:
     Raises
     ------
     Unprocessable
-        There is no star, or it cannot be fitted: too faint, saturated, elongated, at the edge, wider than the window.
+        There is no star, or it cannot be fitted: too faint, saturated, elongated, at the edge, wider than the window,
+        not known in its core, or no such profile at all.
     """
     star = locate(image)
     guess = 2.3548 * max(star.scale_px, 1.0)
     refuse_saturated(image, (star.y, star.x), guess, level)
     for _ in range(2):  # window and binning follow the width, so the fit is repeated with the width found
-        found = _fitted(image, (star.y, star.x), guess)
+        found, unknown = _fitted(image, (star.y, star.x), guess)
         guess = found.fwhm_px
+    if unknown > MOST_UNKNOWN:
+        raise Unprocessable(f"{100 * unknown:.0f} % of the pixels within half of the FWHM of the star are not known")
+    if found.error_px > MOST_DOUBTFUL * found.fwhm_px:
+        share = found.error_px / found.fwhm_px
+        raise Unprocessable(f"the width of the star is not known: its error is {100 * share:.0f} % of it")
     if found.elongation > MOST_ELONGATED:
         raise Unprocessable(f"the star is elongated by {found.elongation:.2f}: double, trailed or out of focus")
     return found
@@ -164,7 +178,8 @@ class _Pixels:
     place: tuple[int, int]
 
 
-def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> StarWidth:
+def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> tuple[StarWidth, float]:
+    """Fit the star of a window: its width, and the share of its core that is not known."""
     half = int(np.clip(WINDOW_FWHM * guess_px, 8, max(image.shape)))
     window, (top, left) = cut(image, *place, half)
     binning = max(1, int(guess_px / BINNED_FWHM_PX))
@@ -178,12 +193,14 @@ def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> S
     fit = _least_squares(pixels, near, start)
     pixels, near, error_of_pair = _without_companion(pixels, near, fit)
     fit = _without_neighbours(pixels, near, fit.x)
-    fwhm, error = _width(fit, binning, error_of_pair, max(FITTED_FWHM * width, LEAST_RADIUS) / width)
+    unknown = _unknown_core(pixels, fit.x)
+    further_error = max(error_of_pair, UNKNOWN_ERROR * unknown)
+    fwhm, error = _width(fit, binning, further_error, max(FITTED_FWHM * width, LEAST_RADIUS) / width)
     if fwhm > 2 * half:
         raise Unprocessable(f"the star is wider than the window: {fwhm:.0f} of {2 * half} pixels")
     # the centre of a binned pixel lies between the centres of its pixels
     offset = (binning - 1) / 2
-    return StarWidth(
+    found = StarWidth(
         y=float(top + binning * fit.x[1] + offset),
         x=float(left + binning * fit.x[2] + offset),
         fwhm_px=fwhm,
@@ -193,6 +210,16 @@ def _fitted(image: FloatArray, place: tuple[float, float], guess_px: float) -> S
         peak=float(fit.x[0]),
         background=pixels.sky,
     )
+    return found, unknown
+
+
+def _unknown_core(pixels: _Pixels, p: Float64Array) -> float:
+    """Return the share of the pixels within half of the FWHM that are not known, or lie beyond the edge."""
+    radius = max(np.exp(p[3]) / 2, LEAST_CORE_RADIUS)
+    margin = int(radius) + 1
+    known = np.pad(pixels.known, margin)
+    y, x = np.indices(known.shape) - margin
+    return 1 - float(np.mean(known[np.hypot(y - p[1], x - p[2]) < radius]))
 
 
 def _pixels(values: Float64Array, width: float) -> _Pixels:
@@ -349,11 +376,15 @@ def _is_uneven(fit: optimize.OptimizeResult, near: BoolArray, width: float, limi
 
 
 def _error(fit: optimize.OptimizeResult, parameter: int) -> float:
-    """Return the error of a parameter from the residuals as they are: how noise grows with the light is not known."""
+    """Return the error of a parameter from the residuals as they are: how noise grows with the light is not known.
+
+    Where the fit follows a pixel, too small a residual is left. Divided by one minus the leverage it is what the fit of
+    all others leaves there (MacKinnon & White 1985, J. Econometrics 29, 305).
+    """
     inverse = np.linalg.pinv(fit.jac.T @ fit.jac)
-    scores = fit.jac * fit.fun[:, np.newaxis]
-    freedom = len(fit.fun) / max(len(fit.fun) - len(fit.x), 1)
-    covariance = freedom * inverse @ (scores.T @ scores) @ inverse
+    leverage = np.einsum("ij,jk,ik->i", fit.jac, inverse, fit.jac)
+    scores = fit.jac * (fit.fun / np.maximum(1 - leverage, LEAST_FREE))[:, np.newaxis]
+    covariance = inverse @ (scores.T @ scores) @ inverse
     return float(np.sqrt(max(covariance[parameter, parameter], 0.0)))
 
 
