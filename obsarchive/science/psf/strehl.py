@@ -156,8 +156,7 @@ def measure_strehl(
     lifted = replace(noise, lift=noise.lift + places.lift * found.height)
     lifts = aligned_noise(found.radii, found.profile, lifted, searched_px)
     lift = float(lifts[0])
-    uneven = noise.coverage or 0.0
-    peak = (found.height - lift) / (1 + uneven)
+    peak = (found.height - lift) / (1 + (noise.coverage or 0.0))
     # both peaks relative to the flux in the same aperture
     ratio = peak / star.flux * perfect_flux / ideal.height
     variance = noise.variance(star.image)
@@ -169,20 +168,12 @@ def measure_strehl(
     peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
     fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, lifts) or (fit.fwhm, np.nan)
     fwhm /= 1 + noise.widening
-    sharpened = uneven / 2 / max(fit.core_share, _LEAST_CORE_SHARE)
-    # about the highest point, which uneven coverage moves more than the light around it, a Gaussian looks wider
-    wider = _WIDER * (places.place * fwhm / fit.core) ** 2
     of_fwhm, of_core, of_halo = _errors_by_coverage(fit, ratio, noise, places)
-    core = fit.core * (1 + sharpened)
-    if noise.n_places >= _LEAST_PLACES:
-        core /= 1 + wider
-    else:
-        of_core = float(np.hypot(of_core, np.hypot(sharpened, wider)))
+    core, unknown = _core_width(fit, fwhm, noise, places)
     shifted = np.hypot(noise.sampling / 2.355 * fwhm / np.sqrt(2), places.place * fwhm)
     flux_error = star.flux_error(variance)
     by_light = peak_error / peak, LIFT_ERROR * lift / peak, flux_error / star.flux
-    relative = *by_light, noise.left, places.peak
-    error = abs(ratio) * float(np.sqrt(np.sum(np.square(relative))))
+    error = abs(ratio) * float(np.sqrt(np.sum(np.square([*by_light, noise.left, places.peak]))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(
         ratio=ratio,
@@ -190,7 +181,7 @@ def measure_strehl(
         fwhm_arcsec=fwhm * pixel_arcsec,
         fwhm_error_arcsec=float(np.hypot(fwhm_error, of_fwhm * fwhm)) * pixel_arcsec,
         core_arcsec=core * pixel_arcsec,
-        core_error_arcsec=float(np.hypot(fit.core_error, of_core * core)) * pixel_arcsec,
+        core_error_arcsec=float(np.sqrt(fit.core_error**2 + (of_core**2 + unknown**2) * core**2)) * pixel_arcsec,
         halo_arcsec=fit.halo * pixel_arcsec,
         halo_error_arcsec=float(np.hypot(fit.halo_error, of_halo * fit.halo)) * pixel_arcsec,
         y=row + dy - noise.offset[0],
@@ -211,6 +202,17 @@ def _scatter_by_places(
     """Return how uncertain the core is by the places of the frames, less where these are known."""
     scatter = coverage_scatter(optics, pixel_arcsec, response_px, noise.n_places)
     return scatter if noise.coverage is None else scatter.left(noise.n_places)
+
+
+def _core_width(fit: CoreAndHalo, fwhm: float, noise: StackNoise, places: CoverageScatter) -> tuple[float, float]:
+    """Return the FWHM of the core with even coverage [pixel], and the share of it that few places leave unknown."""
+    sharpened = (noise.coverage or 0.0) / 2 / max(fit.core_share, _LEAST_CORE_SHARE)
+    # about the highest point, which uneven coverage moves more than the light around it, a Gaussian looks wider
+    wider = _WIDER * (places.place * fwhm / fit.core) ** 2
+    core = fit.core * (1 + sharpened)
+    if noise.n_places < _LEAST_PLACES:
+        return core, float(np.hypot(sharpened, wider))
+    return core / (1 + wider), 0.0
 
 
 def _errors_by_coverage(
