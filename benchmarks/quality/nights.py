@@ -96,6 +96,7 @@ def plan_of(seed: int, detector: int, side: int) -> NightPlan:
 
     return NightPlan(
         targets=(
+            # brighter, its sharpest frames would be saturated and left out, which the ideal stack has
             target("1", "single", Scene((Star(),), zero_flux_e=4e4), 80),
             target("1", "binary", Scene((Star(), BINARY), zero_flux_e=4e4), 80),
             target("1", "pair", Scene((Star(), PAIR), zero_flux_e=1500.0), 100, 14.0),
