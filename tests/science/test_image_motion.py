@@ -143,6 +143,24 @@ def test_cosmic_rays_draw_no_frame_away() -> None:
     assert np.abs(found.shifts - truth - np.median(found.shifts - truth, axis=0)).max() < 0.7
 
 
+@pytest.mark.parametrize("rms_px", [0.7, 1.9])
+@pytest.mark.parametrize("n_darks", [10, 40])
+def test_the_noise_of_the_master_dark_does_not_hold_the_frames(n_darks: int, rms_px: float) -> None:
+    errors, errors_claimed = [], []
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        positions = wandering(60, rms_px, 0.0, rng)
+        dark = 3 / np.sqrt(n_darks) * rng.standard_normal((96, 96))
+        light = np.array([star(96, position, 3.0) for position in positions])
+        frames = rng.poisson(5000 * light + 1) + 3 * rng.standard_normal(light.shape) - dark
+        found = align_star(frames.astype(np.float32))
+        errors.append(rms(found.shifts, -positions))
+        errors_claimed.append(claimed(found))
+    # frames were held where they are, with a tenth to a hundredth of their error claimed
+    assert max(errors) < 0.35
+    assert np.mean(errors) == pytest.approx(np.mean(errors_claimed), rel=0.25)
+
+
 @pytest.mark.parametrize("n", [2, 3, 6])
 @pytest.mark.parametrize("flux_e", [1000.0, 20000.0])
 def test_few_frames_are_as_good_as_on_their_mean_and_errors_are_true(n: int, flux_e: float) -> None:

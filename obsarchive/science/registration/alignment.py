@@ -27,6 +27,8 @@ MIN_SIGNIFICANCE = 4.0
 """Significance of the template's flux below which a frame holds no star."""
 MIN_AMPLITUDE = 0.2
 """Flux of the template over its median, where that is significant, below which a frame is black or covered."""
+SURE_PATTERN = 5.0
+"""Power of a pattern, in its own errors, from which it is removed."""
 FEW_FRAMES = 20
 MAX_AMPLITUDE = 5.0
 """Flux of the template over its median above which a frame is lit by another source."""
@@ -276,6 +278,7 @@ class Prepared:
         # cosmic rays are clipped: they would dominate the correlation of a faint star
         cap = 2 * median_of_all(highest)
         self._cap = np.float32(cap if cap > 0 else np.inf)
+        self._pattern = np.float32(0)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -286,7 +289,34 @@ class Prepared:
         if not self._is_whole[i]:
             frame[~np.isfinite(frame)] = 0
         np.minimum(frame, self._cap, out=frame)
+        frame -= self._pattern
         return frame
+
+    def remove_pattern(self) -> None:
+        """Take what is the same in all windows, and is no star, from each: it would hold their shifts at zero.
+
+        The noise of a master dark is white, and stars have no light beyond half a cycle per pixel: the power of the
+        mean there, over what the noise of the windows leaves of it, is that of the pattern. Its share of the power at
+        other frequencies is that of the mean which is the pattern (Wiener 1949).
+        """
+        n, ny, nx = self.shape
+        frequency = np.hypot(fft.fftfreq(ny)[:, np.newaxis], fft.rfftfreq(nx))
+        beyond = frequency > 0.5
+        mean, power = np.zeros((ny, nx)), 0.0
+        for i in range(n):
+            frame = self.frame(i)
+            mean += frame / n
+            power += float(np.mean(np.abs(fft.rfft2(frame)[beyond]) ** 2)) / n
+        spectrum = fft.rfft2(mean)
+        squared = np.abs(spectrum) ** 2
+        left = float(np.mean(squared[beyond]))
+        pattern = left - (power - left) / (n - 1)
+        if not pattern > SURE_PATTERN * left / np.sqrt(beyond.sum()):
+            return
+        ring = np.rint(frequency * min(ny, nx)).astype(int)
+        of_ring = np.bincount(ring.ravel(), squared.ravel()) / np.bincount(ring.ravel())
+        share = np.clip(pattern / np.maximum(of_ring, pattern), 0, 1)[ring]
+        self._pattern = fft.irfft2(share * spectrum, (ny, nx)).astype(np.float32)
 
     def spectra(self, factor: FloatArray) -> Complex64Array:
         """Return the spectra (n, ny, nx / 2 + 1) of the windows with tapered edges, each times a factor."""
