@@ -264,8 +264,7 @@ class FaintSequence(FrameSequence):
             raise Unprocessable(f"{err} on the {n} frames together", "zero_flux") from err
 
     def _half_around(self, star: GuideStar) -> int:
-        # patterns of the detector that all frames share hold the shifts at zero, the more of them a window shows
-        return min(max(self.half, star.half_window_px), *(side // 2 for side in self.frames.shape))
+        return min(max(self.half, 2 * star.half_window_px), *(side // 2 for side in self.frames.shape))
 
     def _windows(
         self, usable: list[int], star: GuideStar, offsets: Float64Array, half: int
