@@ -78,6 +78,8 @@ def stack_noise_of(work: Workspace) -> StackNoise | None:
     if not told:
         return None
     y, x = told.get("offset_px", (0.0, 0.0))
+    # earlier versions measured coverage otherwise
+    of_coverage = told if "n_places" in told else {}
     return StackNoise(
         sky=told["sky_adu2"],
         grain=told["grain_adu"],
@@ -85,10 +87,9 @@ def stack_noise_of(work: Workspace) -> StackNoise | None:
         sampling=told["sampling"],
         offset=(y, x),
         light_lift=told.get("light_lift", 0.0),
-        # results of earlier versions measured it otherwise
-        coverage=told["coverage"] if "n_places" in told else None,
-        widening=told["widening"] if "n_places" in told else 0.0,
-        n_places=told.get("n_places", 1),
+        coverage=of_coverage.get("coverage"),
+        widening=of_coverage.get("widening", 0.0),
+        n_places=of_coverage.get("n_places", 1),
     )
 
 

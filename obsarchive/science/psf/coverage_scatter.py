@@ -47,8 +47,8 @@ class CoverageScatter:
     def left(self, n_places: int) -> "CoverageScatter":
         """Return what is left of that of so many frames where what they do is known, see `uneven_coverage`.
 
-        What speckles, which differ from frame to frame, and errors of the peaks of the frames do is not known. It is of
-        first order.
+        What speckles, which differ from frame to frame, and errors of the peaks of the frames do is not known. The lift
+        is a part of what is known of the peak.
         """
         fewer = float(np.sqrt(max(n_places - _FEWER, 1) / n_places))
         return CoverageScatter(

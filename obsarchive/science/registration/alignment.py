@@ -316,7 +316,7 @@ class Prepared:
         ring = np.rint(frequency * min(ny, nx)).astype(int)
         of_ring = np.bincount(ring.ravel(), squared.ravel()) / np.bincount(ring.ravel())
         share = np.clip(pattern / np.maximum(of_ring, pattern), 0, 1)[ring]
-        self._pattern = fft.irfft2(share * spectrum, (ny, nx)).astype(np.float32)
+        self._pattern = self._pattern + fft.irfft2(share * spectrum, (ny, nx)).astype(np.float32)
 
     def spectra(self, factor: FloatArray) -> Complex64Array:
         """Return the spectra (n, ny, nx / 2 + 1) of the windows with tapered edges, each times a factor."""

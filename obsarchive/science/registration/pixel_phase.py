@@ -56,6 +56,13 @@ class _Blurred:
         contrast = (expected[:, 0] - expected[:, 2]) / (expected[:, 1] - expected[:, 2])
         return float(np.interp(-(finest - coarsest) / (middle - coarsest), -contrast, _BLURS))
 
+    def place(self, found: Float64Array, blur: float) -> Float64Array:
+        """Return where a star is that is blurred so, and whose peak is found at a place (y, x)."""
+        amplitude = min(float(np.interp(blur, _BLURS, self.amplitude)), _MOST)
+        whole, true = np.round(found), np.linspace(-0.5, 0.5, 101)
+        place: Float64Array = whole + np.interp(found - whole, true - amplitude * np.sin(2 * np.pi * true), true)
+        return place
+
 
 @dataclass(frozen=True, eq=False)
 class Corrected:
@@ -98,25 +105,14 @@ def without_phase_error(
     Corrected
     """
     cores = _blurred(core_px, sigma_px)
-
-    def corrected(blur: float) -> Float64Array:
-        return _corrected(found, min(float(np.interp(blur, _BLURS, cores.amplitude)), _MOST))
-
     found = true = np.array(place)
     # the place decides what is folded into the curvatures, and these how far from it the star is
     for _ in range(2):
         blur = cores.blur(curvatures, true)
         believed = blur * min(max((blur - _NONE) / (_ALL - _NONE), 0.0), 1.0)
-        true = corrected(believed)
+        true = cores.place(found, believed)
     excess = float(np.interp(believed, _BLURS, cores.height) * np.cos(2 * np.pi * true).sum())
-    return Corrected(true, np.abs(corrected(blur) - true), excess)
-
-
-def _corrected(place: Float64Array, amplitude: float) -> Float64Array:
-    """Return where a star is whose error has this amplitude."""
-    whole, true = np.round(place), np.linspace(-0.5, 0.5, 101)
-    corrected: Float64Array = whole + np.interp(place - whole, true - amplitude * np.sin(2 * np.pi * true), true)
-    return corrected
+    return Corrected(true, np.abs(cores.place(found, blur) - true), excess)
 
 
 def phase_error(core_px: float, sigma_px: float) -> float:
