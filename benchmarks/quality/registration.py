@@ -24,7 +24,10 @@ AT_REST = np.zeros((1, 2))
 
 @dataclass(frozen=True)
 class Regime:
-    """Sequences of one kind: light of a star [electron/frame], its core, sky [electron/pixel], and motion [pixel]."""
+    """Sequences of one kind: light of a star [electron/frame], its core, sky [electron/pixel], and motion [pixel].
+
+    A master dark of so many darks (none: one without noise) leaves its noise in all frames.
+    """
 
     name: str
     flux_e: float = 358.0
@@ -37,6 +40,7 @@ class Regime:
     stars: int = 1
     has_companion: bool = False
     ccd_noise_e: float = 0.0
+    darks: int = 0
     least_sequences: int = 20
 
     def sequences(self, trials: int) -> int:
@@ -69,6 +73,20 @@ REGIMES = (
     Regime("nothing", 0),
     *(Regime(f"{n} frames of 1000 e⁻, core of 4.5 px", 1000, 4.5, n=n) for n in (2, 3, 5, 9)),
     *(Regime(f"{n} frames of 20000 e⁻, core of 4.5 px", 20000, 4.5, n=n) for n in (2, 3, 5, 9)),
+    Regime("358 e⁻, core of 3 px, 10 darks", 358, 3, darks=10),
+    Regime("2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, 20 darks", 2000, 4.5, 0.2, 1.0, ccd_noise_e=3.0, darks=20),
+    Regime("2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, 10 darks", 2000, 4.5, 0.2, 1.0, ccd_noise_e=3.0, darks=10),
+    Regime(
+        "1000 e⁻, core 40 % of 3 px, CCD of 3 e⁻, 20 darks, correlated 0.9",
+        1000,
+        3,
+        0.4,
+        1.0,
+        0.7,
+        0.9,
+        ccd_noise_e=3.0,
+        darks=20,
+    ),
 )
 
 
@@ -108,6 +126,14 @@ def frame(regime: Regime, position: np.ndarray, rng: np.random.Generator) -> np.
         return (electrons + regime.ccd_noise_e * noise).astype(np.float32)
     counts = np.where(electrons > 0, rng.gamma(np.maximum(electrons, 1), GAIN), 0.0)
     return (counts + READ_NOISE * noise).astype(np.float32)
+
+
+def noise_of_master_dark(regime: Regime, rng: np.random.Generator) -> np.ndarray | float:
+    """Counts that the noise of the darks leaves in every frame."""
+    if not regime.darks:
+        return 0.0
+    sigma = regime.ccd_noise_e or READ_NOISE
+    return sigma / np.sqrt(regime.darks) * rng.standard_normal((SIDE, SIDE)).astype(np.float32)
 
 
 def light(regime: Regime, positions: np.ndarray = AT_REST) -> np.ndarray:
@@ -271,6 +297,7 @@ def trial(regime: Regime, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng([seed, REGIMES.index(regime)])
     positions = motion(regime, rng)
     stars = np.stack([[frame(regime, position, rng) for position in positions] for _ in range(regime.stars)])
+    stars += noise_of_master_dark(regime, rng)
     truth, star = -positions, light(regime)
     found = align_star(stars[0], list(stars[1:]))
     mean = ndimage.gaussian_filter(stars[0].mean(axis=0), 2.0)
@@ -336,12 +363,12 @@ def report(trials: int, processes: int) -> str:
 
 
 TEXT = f"""EMCCD of gain 300 and a read noise of 20; halo of {HALO_FWHM_PX} pixels FWHM, core of 9 % of the light, sky
-of 0.12 electrons a pixel, motion of 1.9 pixels rms, white, if not said. Rms errors along an axis [pixel] of n
-sequences, relative to the mean of each. *Correlation*: of whole frames with their mean, smoothed with σ = 2 pixels;
-*matched filter*: knows the star. *Bound*: Van Trees' inequality with the exact distribution of the counts, star and law
-of the motion known; *true star*: reached by the means of the posterior if both are known, above the bound where the
-light is faint. Goal: at most {GOAL} times the larger of the two, and not worse than not registering. *FWHM* of the star
-in the sum [pixel].
+of 0.12 electrons a pixel, motion of 1.9 pixels rms, white, and a master dark without noise, if not said. Rms errors
+along an axis [pixel] of n sequences, relative to the mean of each. *Correlation*: of whole frames with their mean,
+smoothed with σ = 2 pixels; *matched filter*: knows the star. *Bound*: Van Trees' inequality with the exact distribution
+of the counts, star and law of the motion known; *true star*: reached by the means of the posterior if both are known,
+above the bound where the light is faint. Goal: at most {GOAL} times the larger of the two, and not worse than not
+registering. *FWHM* of the star in the sum [pixel].
 """
 TEXT_OF_TWO = """Two frames show the star with the noise of one, and the bound is that of a star that is known. If it
 may have any shape, the bound (Knapp & Carter 1976) is {0:.2f} px for two frames of 1000 e⁻ and {1:.3f} px for 20000 e⁻.

@@ -21,11 +21,12 @@ from obsarchive.science.imaging.cosmics import (
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, placed, turned
 from obsarchive.science.photometry.source_detection import GAUSS_FWHM
-from obsarchive.science.registration.alignment import Alignment, Windows, coarse_shifts
+from obsarchive.science.registration.alignment import Alignment, coarse_shifts
 from obsarchive.science.registration.frame_orientation import Orientation
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
 from obsarchive.science.registration.guide_star import LEAST_SIDE_PX
 from obsarchive.science.registration.image_motion import align_star
+from obsarchive.science.registration.prepared_windows import Windows
 from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreement, StarList, star_list
 from obsarchive.science.registration.subpixel_peaks import star_near

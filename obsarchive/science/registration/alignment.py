@@ -7,7 +7,6 @@ estimator of the correlation peak.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import sep
@@ -16,8 +15,9 @@ from scipy import fft, ndimage
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import BoolArray, Complex64Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.resampling import without_sharp_pixels
+from obsarchive.science.registration.prepared_windows import Prepared, Windows, noise_of_counts, prepared
 from obsarchive.science.registration.subpixel_peaks import highest_point
-from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all, robust_sigma
+from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
 BACKGROUND_CELLS = 16
 MIN_ROUNDS, MAX_ROUNDS = 3, 10
@@ -27,8 +27,6 @@ MIN_SIGNIFICANCE = 4.0
 """Significance of the template's flux below which a frame holds no star."""
 MIN_AMPLITUDE = 0.2
 """Flux of the template over its median, where that is significant, below which a frame is black or covered."""
-SURE_PATTERN = 5.0
-"""Power of a pattern, in its own errors, from which it is removed."""
 FEW_FRAMES = 20
 MAX_AMPLITUDE = 5.0
 """Flux of the template over its median above which a frame is lit by another source."""
@@ -111,7 +109,7 @@ class Alignment:
 
 
 def align(
-    windows: "Windows | Prepared",
+    windows: Windows | Prepared,
     sigma_px: float = 0.8,
     reach_px: float | None = None,
     most_rounds: int = MAX_ROUNDS,
@@ -168,7 +166,7 @@ def align(
 
 
 def aligned_at(
-    windows: "Windows | Prepared", shifts: Float64Array, errors: Float64Array, sigma_px: float = 0.8
+    windows: Windows | Prepared, shifts: Float64Array, errors: Float64Array, sigma_px: float = 0.8
 ) -> Alignment:
     """Return the alignment of windows whose shifts are known.
 
@@ -229,119 +227,6 @@ def _smoothing(shape: tuple[int, int], sigma_px: float) -> tuple[tuple[FloatArra
     return (along_x, along_y), smooth
 
 
-class Windows(Protocol):
-    """Windows of frames: an array of them (n, ny, nx), or what reads one after the other."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number and sides (n, ny, nx) of the windows."""
-
-    def __getitem__(self, i: int, /) -> Float32Array:
-        """Return window `i` (ny, nx)."""
-
-
-class Prepared:
-    """Windows without background and cosmic rays, made one by one when they are asked for.
-
-    Parameters
-    ----------
-    windows : Windows (n, ny, nx)
-        Calibrated counts; pixels that are not finite count as background.
-
-    Attributes
-    ----------
-    shape : (n, ny, nx)
-        Of the windows.
-    noise : ndarray (n,)
-        Noise of a pixel in each.
-    """
-
-    def __init__(self, windows: Windows) -> None:
-        n, ny, nx = windows.shape
-        self.shape = n, ny, nx
-        self._windows = windows
-        self._levels, self.noise, highest = np.zeros(n, np.float32), np.zeros(n), np.zeros(n, np.float32)
-        self._is_whole = np.zeros(n, bool)
-        for i in range(n):
-            window = np.asarray(windows[i], np.float32)
-            finite = np.isfinite(window)
-            is_whole = self._is_whole[i] = bool(finite.all())
-            if is_whole or finite.any():
-                # the rim is background, as the star or scene is in the middle
-                edge = np.concatenate([window[:4].ravel(), window[-4:].ravel(), window[:, :4].ravel()])
-                edge = edge[np.isfinite(edge)]
-                known = window.ravel() if is_whole else window[finite]
-                self._levels[i] = median_of_all(edge if edge.size else known)
-                known = known - self._levels[i]
-                self.noise[i] = _spread(known)
-                highest[i] = known.max() if is_whole else max(known.max(), 0)
-        # cosmic rays are clipped: they would dominate the correlation of a faint star
-        cap = 2 * median_of_all(highest)
-        self._cap = np.float32(cap if cap > 0 else np.inf)
-        self._pattern = np.float32(0)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def frame(self, i: int) -> Float32Array:
-        """Return window `i` (ny, nx) above its background."""
-        frame: Float32Array = np.asarray(self._windows[i], np.float32) - self._levels[i]
-        if not self._is_whole[i]:
-            frame[~np.isfinite(frame)] = 0
-        np.minimum(frame, self._cap, out=frame)
-        frame -= self._pattern
-        return frame
-
-    def remove_pattern(self) -> None:
-        """Take what is the same in all windows, and is no star, from each: it would hold their shifts at zero.
-
-        The noise of a master dark is white, and stars have no light beyond half a cycle per pixel: the power of the
-        mean there, over what the noise of the windows leaves of it, is that of the pattern. Its share of the power at
-        other frequencies is that of the mean which is the pattern (Wiener 1949).
-        """
-        n, ny, nx = self.shape
-        frequency = np.hypot(fft.fftfreq(ny)[:, np.newaxis], fft.rfftfreq(nx))
-        beyond = frequency > 0.5
-        mean, power = np.zeros((ny, nx)), 0.0
-        for i in range(n):
-            frame = self.frame(i)
-            mean += frame / n
-            power += float(np.mean(np.abs(fft.rfft2(frame)[beyond]) ** 2)) / n
-        spectrum = fft.rfft2(mean)
-        squared = np.abs(spectrum) ** 2
-        left = float(np.mean(squared[beyond]))
-        pattern = left - (power - left) / (n - 1)
-        if not pattern > SURE_PATTERN * left / np.sqrt(beyond.sum()):
-            return
-        ring = np.rint(frequency * min(ny, nx)).astype(int)
-        of_ring = np.bincount(ring.ravel(), squared.ravel()) / np.bincount(ring.ravel())
-        share = np.clip(pattern / np.maximum(of_ring, pattern), 0, 1)[ring]
-        self._pattern = self._pattern + fft.irfft2(share * spectrum, (ny, nx)).astype(np.float32)
-
-    def spectra(self, factor: FloatArray) -> Complex64Array:
-        """Return the spectra (n, ny, nx / 2 + 1) of the windows with tapered edges, each times a factor."""
-        _, ny, nx = self.shape
-        edges = taper(ny, nx)
-        spectra = np.empty((len(self), ny, nx // 2 + 1), np.complex64)
-        for i, spectrum in enumerate(spectra):
-            np.multiply(fft.rfft2(self.frame(i) * edges), factor, out=spectrum)
-        return spectra
-
-
-def prepared(windows: Windows | Prepared) -> Prepared:
-    """Return windows without background and cosmic rays, which are found but once."""
-    return windows if isinstance(windows, Prepared) else Prepared(windows)
-
-
-def _spread(values: FloatArray) -> float:
-    """Return a robust standard deviation; of mostly zero counts, that of all but the highest percentile."""
-    mad = robust_sigma(values)
-    if mad > 0:
-        return mad
-    # photon-counting frames have a median absolute deviation of zero
-    return float(np.std(values[values <= np.percentile(values, 99)])) or float(np.std(values))
-
-
 def _first_template(spectra: Complex64Array) -> Complex64Array:
     """Return the mean spectrum, or that of the frame closest to it: few unaligned frames would show the star twice."""
     mean: Complex64Array = spectra.mean(axis=0)
@@ -349,16 +234,6 @@ def _first_template(spectra: Complex64Array) -> Complex64Array:
         return mean
     best: Complex64Array = spectra[int(np.argmax(np.einsum("ijk,jk->i", spectra, np.conj(mean)).real))]
     return best
-
-
-def taper(ny: int, nx: int) -> Float32Array:
-    """Return a window with cosine edges of an eighth of each side, so that opposite edges do not correlate."""
-    sides = []
-    for n in (ny, nx):
-        edge = max(n // 8, 1)
-        ramp = np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5
-        sides.append(np.sin(np.pi / 2 * np.clip(ramp / edge, 0, 1)) ** 2)
-    return np.outer(*sides).astype(np.float32)
 
 
 def _shifts_onto(template: Complex64Array, spectra: Complex64Array, shape: tuple[int, int], reach: int) -> Float64Array:
@@ -522,7 +397,7 @@ def _field(frame: Float32Array, cell_px: int) -> Float32Array:
     binned = filled[:ny, :nx].reshape(ny // cell_px, cell_px, nx // cell_px, cell_px).mean(axis=(1, 3))
     binned = np.ascontiguousarray(binned, np.float32)
     binned -= sep.Background(binned, bw=BACKGROUND_CELLS, bh=BACKGROUND_CELLS).back()
-    sigma = _spread(binned) or 1.0
+    sigma = noise_of_counts(binned) or 1.0
     # noise is cut away, so that the many empty cells do not correlate; the logarithm compresses bright stars
     significance = np.maximum(binned / sigma - 2, 0)
     return np.log1p(significance).astype(np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
-from obsarchive.science.registration.alignment import Alignment, Prepared, Windows, align, aligned_at, prepared, taper
+from obsarchive.science.registration.alignment import Alignment, align, aligned_at
 from obsarchive.science.registration.motion_law import MotionLaw, posterior_of_correlations
 from obsarchive.science.registration.pixel_noise import (
     MOST_LIGHT_E,
@@ -24,6 +24,7 @@ from obsarchive.science.registration.pixel_noise import (
     ScaledPhotonNoise,
     multiplied_electrons,
 )
+from obsarchive.science.registration.prepared_windows import Prepared, Windows, prepared, taper
 from obsarchive.science.registration.shift_grid import STEP_PX, ShiftGrid
 from obsarchive.science.registration.subpixel_peaks import vertex
 from obsarchive.science.statistics import median_of_all
