@@ -156,8 +156,8 @@ def test_the_noise_of_the_master_dark_does_not_hold_the_frames(n_darks: int, rms
         found = align_star(frames.astype(np.float32))
         errors.append(rms(found.shifts, -positions))
         errors_claimed.append(claimed(found))
-    # frames were held where they are, with a tenth to a hundredth of their error claimed
-    assert max(errors) < 0.35
+    # without darks 0.10; held where they are, frames would be wrong by their motion, with a tenth of it claimed
+    assert max(errors) < 0.14
     assert np.mean(errors) == pytest.approx(np.mean(errors_claimed), rel=0.25)
 
 

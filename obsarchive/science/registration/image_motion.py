@@ -112,9 +112,7 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     star, *rest = map(prepared, (windows, *others))
     if n < 2:
         return align(star)
-    if n >= FEW_FRAMES:
-        for each in (star, *rest):
-            each.remove_pattern()
+    patterned = [each for each in (star, *rest) if n >= FEW_FRAMES and each.remove_pattern()]
     found = align(star, most_rounds=FIRST_ROUNDS)
     if n < FEW_FRAMES and median_of_all(found.significance) > BEYOND_NOISE:
         return align(star)
@@ -123,7 +121,12 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     usual = far <= min(MAX_REACH_PX, min(sides) / 4)
     start = np.where(usual[:, np.newaxis], found.shifts, 0.0)
     more = [other for other in rest if other.noise.any()]
-    motion = image_motion((star, *more), max(reach, 1.2 * float(far[usual].max(initial=0.0))), start)
+    reach = max(reach, 1.2 * float(far[usual].max(initial=0.0)))
+    motion = image_motion((star, *more), reach, start)
+    if patterned:
+        for each in patterned:
+            each.remove_pattern(motion.shifts)
+        motion = image_motion((star, *more), reach, motion.shifts)
     shifts, errors = motion.shifts - np.median(motion.shifts, axis=0), motion.errors
     moved = aligned_at(star, shifts, errors)
     if usual.all():

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from scipy import fft
 
-from obsarchive.science.arrays import Complex64Array, Float32Array, FloatArray
+from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.statistics import median_of_all, robust_sigma
 
 SURE_PATTERN = 5.0
@@ -61,45 +61,68 @@ class Prepared:
         # cosmic rays are clipped: they would dominate the correlation of a faint star
         cap = 2 * median_of_all(highest)
         self._cap = np.float32(cap if cap > 0 else np.inf)
-        self._pattern = np.float32(0)
+        self._pattern = np.zeros((ny, nx), np.float32)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def frame(self, i: int) -> Float32Array:
         """Return window `i` (ny, nx) above its background."""
+        frame = self._with_pattern(i)
+        frame -= self._pattern
+        return frame
+
+    def _with_pattern(self, i: int) -> Float32Array:
         frame: Float32Array = np.asarray(self._windows[i], np.float32) - self._levels[i]
         if not self._is_whole[i]:
             frame[~np.isfinite(frame)] = 0
         np.minimum(frame, self._cap, out=frame)
-        frame -= self._pattern
         return frame
 
-    def remove_pattern(self) -> None:
+    def remove_pattern(self, shifts: Float64Array | None = None) -> bool:
         """Take what is the same in all windows, and is no star, from each: it would hold their shifts at zero.
 
         The noise of a master dark is white, and stars have no light beyond half a cycle per pixel: the power of the
-        mean there, over what the noise of the windows leaves of it, is that of the pattern. Its share of the power at
-        other frequencies is that of the mean which is the pattern (Wiener 1949).
+        mean there, over what the noise of the windows leaves of it, is that of the pattern. The windows are the sum of
+        the pattern, of a star that moves, and of noise; the pattern is that of least squares at each spatial frequency,
+        given the powers of all three (if nothing moves: Wiener 1949).
+
+        Parameters
+        ----------
+        shifts : ndarray (n, 2), optional
+            (dy, dx) that moves the star of each window onto the others [pixel]; zero by default.
+
+        Returns
+        -------
+        bool
+            Whether there is a pattern.
         """
         n, ny, nx = self.shape
-        frequency = np.hypot(fft.fftfreq(ny)[:, np.newaxis], fft.rfftfreq(nx))
+        along_y, along_x = fft.fftfreq(ny), fft.rfftfreq(nx)
+        frequency = np.hypot(along_y[:, np.newaxis], along_x)
         beyond = frequency > 0.5
-        mean, power = np.zeros((ny, nx)), 0.0
-        for i in range(n):
-            frame = self.frame(i)
-            mean += frame / n
-            power += float(np.mean(np.abs(fft.rfft2(frame)[beyond]) ** 2)) / n
-        spectrum = fft.rfft2(mean)
-        squared = np.abs(spectrum) ** 2
-        left = float(np.mean(squared[beyond]))
-        pattern = left - (power - left) / (n - 1)
+        at_rest, moved, phase = (np.zeros(frequency.shape, complex) for _ in range(3))
+        power = 0.0
+        for i, (dy, dx) in enumerate(np.zeros((n, 2)) if shifts is None else shifts):
+            spectrum = fft.rfft2(self._with_pattern(i))
+            turn = np.outer(np.exp(2j * np.pi * dy * along_y), np.exp(2j * np.pi * dx * along_x))
+            at_rest += spectrum / n
+            moved += spectrum * np.conj(turn) / n
+            phase += turn / n
+            power += float(np.mean(np.abs(spectrum[beyond]) ** 2)) / n
+        left = float(np.mean(np.abs(at_rest[beyond]) ** 2))
+        noise = (power - left) / (n - 1)
+        pattern = left - noise
         if not pattern > SURE_PATTERN * left / np.sqrt(beyond.sum()):
-            return
+            return False
         ring = np.rint(frequency * min(ny, nx)).astype(int)
-        of_ring = np.bincount(ring.ravel(), squared.ravel()) / np.bincount(ring.ravel())
-        share = np.clip(pattern / np.maximum(of_ring, pattern), 0, 1)[ring]
-        self._pattern = self._pattern + fft.irfft2(share * spectrum, (ny, nx)).astype(np.float32)
+        held = np.abs(phase) ** 2
+        star = np.abs(moved) ** 2 - pattern * held - noise
+        of_ring = np.bincount(ring.ravel(), star.ravel()) / np.bincount(ring.ravel())
+        sure = (np.maximum(of_ring, 0) / (np.maximum(of_ring, 0) + noise))[ring]
+        found = (at_rest - sure * phase * moved) / (1 + noise / pattern - sure * held)
+        self._pattern = fft.irfft2(found, (ny, nx)).astype(np.float32)
+        return True
 
     def spectra(self, factor: FloatArray) -> Complex64Array:
         """Return the spectra (n, ny, nx / 2 + 1) of the windows with tapered edges, each times a factor."""
