@@ -47,7 +47,7 @@ test: install $(TOM_INSTALLED) $(SCRIPTS_INSTALLED)
 
 # How good the results are, and whether their errors are true: hours of simulations, written to benchmarks/QUALITY.md.
 quality: install
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.quality
 
 # How fast, beside peers and beside an earlier commit (make bench BEFORE=COMMIT), written to benchmarks/RESULTS.md:
 # about 45 minutes, at most two hours. Whether all of it runs: bench_all.py --quick.

@@ -8,6 +8,7 @@ import sys
 import time
 
 from benchmarks.quality.report import PAGE, write_section
+from obsarchive.cli.main import ONE_THREAD
 
 SECTIONS = (
     "nights",
@@ -33,6 +34,8 @@ def main(words: list[str] | None = None) -> None:
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     logging.disable(logging.WARNING)
+    # sections simulate in one process per core; they import numpy, with which libraries read this
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     for name in asked.sections or SECTIONS:
         started = time.monotonic()
         section = importlib.import_module(f"benchmarks.quality.{name}")
