@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from obsarchive.science.imaging.drizzle import Drizzle
-from obsarchive.science.psf.coverage import uneven_coverage
+from obsarchive.science.psf.coverage import Coverage, uneven_coverage
 from obsarchive.science.psf.coverage_scatter import CoverageScatter, coverage_scatter
 from obsarchive.science.psf.model import Optics, diffraction_limited_psf, drizzled_response
 from obsarchive.science.psf.stack_noise import StackNoise
-from obsarchive.science.psf.strehl import measure_strehl
+from obsarchive.science.psf.strehl import StrehlResult, measure_strehl
 from obsarchive.science.registration.guide_star import LEAST_CORE_PX
 
 OPTICS, PIXEL_ARCSEC, SIDE = Optics(2.1, 0.5, 765.0), 0.07, 96
@@ -20,6 +20,23 @@ def stack(shifts: np.ndarray, pixfrac: float = 0.6) -> Drizzle:
     for shift in shifts:
         made.add(diffraction_limited_psf(OPTICS, PIXEL_ARCSEC, SIDE, (1.0,), tuple(-shift)).astype(np.float32), *shift)
     return made
+
+
+def perfect_star(pixfrac: float) -> StrehlResult:
+    """The star on an image that is sampled evenly."""
+    response = drizzled_response(2, pixfrac)
+    perfect = diffraction_limited_psf(OPTICS, PIXEL_ARCSEC / 2, 2 * SIDE - 1, response)
+    return measure_strehl(perfect, OPTICS, PIXEL_ARCSEC / 2, response, noise=StackNoise(1e-12, 1e-12, coverage=0.0))
+
+
+def measured(shifts: np.ndarray, pixfrac: float = 0.6) -> tuple[StrehlResult, Coverage]:
+    """The star on the stack of frames whose places are known."""
+    made, core_px = stack(shifts, pixfrac), OPTICS.lambda_over_d_arcsec / PIXEL_ARCSEC / 2
+    weights = np.ones(len(shifts))
+    known = uneven_coverage(shifts, weights, (SIDE // 2, SIDE // 2), max(core_px, LEAST_CORE_PX), 2, pixfrac)
+    noise = StackNoise(1e-12, 1e-12, coverage=known.peak, widening=known.width, n_places=known.n_places)
+    centre, response = made.output_position(SIDE // 2, SIDE // 2), drizzled_response(2, pixfrac)
+    return measure_strehl(made.image(), OPTICS, PIXEL_ARCSEC / 2, response, centre=centre, noise=noise), known
 
 
 @pytest.mark.parametrize("n", [12, 40])
@@ -44,18 +61,10 @@ def test_stacks_of_perfect_stars_scatter_as_they_should(n: int) -> None:
 
 @pytest.mark.parametrize(("n", "pixfrac"), [(6, 0.8), (12, 0.6), (24, 0.6), (24, 0.9), (48, 0.45)])
 def test_what_known_places_do_to_perfect_stars_is_corrected(n: int, pixfrac: float) -> None:
-    rng = np.random.default_rng(10)
-    response, core_px = drizzled_response(2, pixfrac), OPTICS.lambda_over_d_arcsec / PIXEL_ARCSEC / 2
-    perfect = diffraction_limited_psf(OPTICS, PIXEL_ARCSEC / 2, 2 * SIDE - 1, response)
-    truth = measure_strehl(perfect, OPTICS, PIXEL_ARCSEC / 2, response, noise=StackNoise(1e-12, 1e-12, coverage=0.0))
+    rng, truth = np.random.default_rng(10), perfect_star(pixfrac)
     raw, left = [], []
     for _ in range(16):
-        shifts = rng.uniform(-0.5, 0.5, (n, 2))
-        made = stack(shifts, pixfrac)
-        known = uneven_coverage(shifts, np.ones(n), (SIDE // 2, SIDE // 2), max(core_px, LEAST_CORE_PX), 2, pixfrac)
-        noise = StackNoise(1e-12, 1e-12, coverage=known.peak, widening=known.width, n_places=n)
-        centre = made.output_position(SIDE // 2, SIDE // 2)
-        star = measure_strehl(made.image(), OPTICS, PIXEL_ARCSEC / 2, response, centre=centre, noise=noise)
+        star, known = measured(rng.uniform(-0.5, 0.5, (n, 2)), pixfrac)
         fwhm = star.fwhm_arcsec / truth.fwhm_arcsec
         raw.append([star.ratio * (1 + known.peak), fwhm * (1 + known.width)])
         left.append([star.ratio, fwhm])
@@ -66,19 +75,11 @@ def test_what_known_places_do_to_perfect_stars_is_corrected(n: int, pixfrac: flo
 
 @pytest.mark.parametrize(("n", "moves_px"), [(1, 0.5), (2, 0.5), (3, 0.5), (12, 0.0), (60, 0.03)])
 def test_errors_hold_what_few_places_leave_unknown(n: int, moves_px: float) -> None:
-    rng = np.random.default_rng(11)
-    response, core_px = drizzled_response(2, 0.6), OPTICS.lambda_over_d_arcsec / PIXEL_ARCSEC / 2
-    perfect = diffraction_limited_psf(OPTICS, PIXEL_ARCSEC / 2, 2 * SIDE - 1, response)
-    truth = measure_strehl(perfect, OPTICS, PIXEL_ARCSEC / 2, response, noise=StackNoise(1e-12, 1e-12, coverage=0.0))
+    rng, truth = np.random.default_rng(11), perfect_star(0.6)
     pulls, of_cores = [], []
     for _ in range(8):
-        shifts = rng.uniform(-0.5, 0.5, 2) + rng.uniform(-moves_px, moves_px, (n, 2))
-        made = stack(shifts)
-        known = uneven_coverage(shifts, np.ones(n), (SIDE // 2, SIDE // 2), max(core_px, LEAST_CORE_PX), 2, 0.6)
+        star, known = measured(rng.uniform(-0.5, 0.5, 2) + rng.uniform(-moves_px, moves_px, (n, 2)))
         assert known.n_places <= 3
-        noise = StackNoise(1e-12, 1e-12, coverage=known.peak, widening=known.width, n_places=known.n_places)
-        centre = made.output_position(SIDE // 2, SIDE // 2)
-        star = measure_strehl(made.image(), OPTICS, PIXEL_ARCSEC / 2, response, centre=centre, noise=noise)
         pulls.append((star.ratio - truth.ratio) / star.ratio_error)
         pulls.append((star.fwhm_arcsec - truth.fwhm_arcsec) / star.fwhm_error_arcsec)
         of_cores.append((star.core_arcsec - truth.core_arcsec) / star.core_error_arcsec)
