@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from obsarchive.cli.main import ONE_THREAD
+
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 RESULTS = HERE / "RESULTS.md"
@@ -102,7 +104,7 @@ def merge(best: Found, new: Found) -> None:
 
 def environment(tree: Path) -> dict[str, str]:
     """Environment in which the packages of a tree are imported."""
-    return {**os.environ, "PYTHONPATH": str(tree), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": str(tree), **dict.fromkeys(ONE_THREAD, "1")}
 
 
 def run_kernels(tree: Path, arguments: list[str]) -> Found:

@@ -34,6 +34,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 if not any(Path(folder, "obsarchive").is_dir() for folder in sys.path):
     sys.path.insert(0, str(PROJECT))
 
+from obsarchive.cli.main import ONE_THREAD  # noqa: E402
 from obsarchive.config.loading import load  # noqa: E402
 from obsarchive.database.connect import open_store  # noqa: E402
 from obsarchive.simulation.night import NightPlan, Target, write_night, write_raw  # noqa: E402
@@ -277,7 +278,7 @@ def main() -> None:
     commands.add_parser("steps").add_argument("--observations", type=int, default=100)
     commands.add_parser("idle").add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
-    os.environ |= {"PYTHONPATH": str(PROJECT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    os.environ |= {"PYTHONPATH": str(PROJECT), **dict.fromkeys(ONE_THREAD, "1")}
     folder = Path(tempfile.mkdtemp(prefix="system-"))
     try:
         match options.what:

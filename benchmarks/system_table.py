@@ -20,6 +20,7 @@ PROJECT = HERE.parent
 if not any(Path(folder, "obsarchive").is_dir() for folder in sys.path):
     sys.path.insert(0, str(PROJECT))
 
+from obsarchive.cli.main import ONE_THREAD  # noqa: E402
 from obsarchive.simulation.night import NightPlan, write_catalog, write_night  # noqa: E402
 
 HEADER = "| what | measured | goal | |\n|---|---|---|---|"
@@ -49,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny inputs, to see whether it runs")
     quick = parser.parse_args().quick
-    os.environ |= {"PYTHONPATH": str(PROJECT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    os.environ |= {"PYTHONPATH": str(PROJECT), **dict.fromkeys(ONE_THREAD, "1")}
     print(HEADER)
     with tempfile.TemporaryDirectory(prefix="system-") as name:
         for what, measured, goal in rows(Path(name), QUICK if quick else Sizes()):

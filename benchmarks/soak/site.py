@@ -18,6 +18,7 @@ import psutil
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from obsarchive.cli.main import ONE_THREAD
 from obsarchive.database.embedded_mongod import find_mongod
 
 ROOT = Path(__file__).parents[2]
@@ -152,8 +153,7 @@ class Site:
         self.raw = [root / folder for folder in RAW]
         self.archive, self.tmp, self.logs = root / "archive", root / "tmp_archive", root / "logs_archive"
         self.port = free_port()
-        threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        self.environment = {**os.environ, **threads, "PYTHONPATH": str(ROOT)}
+        self.environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": str(ROOT)}
         for folder in (*self.raw, self.archive, self.tmp, self.logs):
             folder.mkdir(parents=True)
         for folder in (self.archive, self.tmp):

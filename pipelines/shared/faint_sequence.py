@@ -21,7 +21,8 @@ from obsarchive.science.imaging.cosmics import (
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.resampling import Turn, placed, turned
 from obsarchive.science.photometry.source_detection import GAUSS_FWHM
-from obsarchive.science.registration.alignment import Alignment, coarse_shifts
+from obsarchive.science.registration.alignment import Alignment
+from obsarchive.science.registration.coarse_shifts import coarse_shifts
 from obsarchive.science.registration.frame_orientation import Orientation
 from obsarchive.science.registration.frame_ranking import MIN_STEADY_FRAMES, GuideStar, guide_star, locate
 from obsarchive.science.registration.guide_star import LEAST_SIDE_PX

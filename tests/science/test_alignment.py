@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.registration.alignment import Alignment, align, coarse_shifts
+from obsarchive.science.registration.alignment import Alignment, align
+from obsarchive.science.registration.coarse_shifts import coarse_shifts
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 
 

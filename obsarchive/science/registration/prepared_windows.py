@@ -118,8 +118,8 @@ class Prepared:
         ring = np.rint(frequency * min(ny, nx)).astype(int)
         held = np.abs(phase) ** 2
         star = np.abs(moved) ** 2 - pattern * held - noise
-        of_ring = np.bincount(ring.ravel(), star.ravel()) / np.bincount(ring.ravel())
-        sure = (np.maximum(of_ring, 0) / (np.maximum(of_ring, 0) + noise))[ring]
+        of_ring = np.maximum(np.bincount(ring.ravel(), star.ravel()) / np.bincount(ring.ravel()), 0)
+        sure = (of_ring / (of_ring + noise))[ring]
         found = (at_rest - sure * phase * moved) / (1 + noise / pattern - sure * held)
         self._pattern = fft.irfft2(found, (ny, nx)).astype(np.float32)
         return True
