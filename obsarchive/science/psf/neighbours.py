@@ -24,7 +24,9 @@ _LEAST_CORE, _HIGH_CORE = 3.0, 6.0
 _DOUBTFUL, _SIGNIFICANCE, _CERTAIN = 10.5, 14.0, 15.5
 """Least significance, see `_significance`, of what may be a neighbour, of what is taken for one, and of what is no
 speckle. Of 1360 stars alone by Fourier optics, of Strehl ratios from 4 to 40 %, speckles reach 13.8 and nine exceed
-10.5; of 120 companions of 6 to 12 % of the light of stars of a Strehl ratio of 5 %, three do not."""
+10.5; of 120 companions of 6 to 12 % of the light of stars of a Strehl ratio of 5 %, three do not. Of 900 stars with a
+static aberration of up to 1 rad, or in turbulence of 2 to 8 r0, each the mean of 5 to 100 instants, two exceed 15.5;
+of 240 single instants 11."""
 _DISC = 0.4
 """Radius of the disc in which the star is compared with a copy, in units of the aperture."""
 _GRAIN = 0.25
@@ -166,6 +168,8 @@ def _candidates(rest: Float64Array, centre: IntArray, star: StarProfile) -> IntA
     if not is_bright.any():
         return np.empty((0, 2), int)
     is_top = (outside == ndimage.maximum_filter(outside, 2 * near + 1)) & is_bright
+    # the brightest pixel at the rim may be the slope of a lobe of the star
+    is_top &= rest == ndimage.maximum_filter(rest, 3)
     # a vertex needs pixels on both sides
     is_top[[0, -1]] = is_top[:, [0, -1]] = False
     places = np.argwhere(is_top)
