@@ -87,6 +87,19 @@ REGIMES = (
         ccd_noise_e=3.0,
         darks=20,
     ),
+    Regime("2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, 0.2 px rms", 2000, 4.5, 0.2, 1.0, rms_px=0.2, ccd_noise_e=3.0),
+    Regime(
+        "2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, 1 px rms, correlated 0.98, 200 frames",
+        2000,
+        4.5,
+        0.2,
+        1.0,
+        rms_px=1.0,
+        correlation=0.98,
+        n=200,
+        ccd_noise_e=3.0,
+        least_sequences=8,
+    ),
 )
 
 

@@ -17,6 +17,7 @@ from scipy import fft, ndimage
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.alignment import Alignment, align, aligned_at
 from obsarchive.science.registration.motion_law import MotionLaw, posterior_of_correlations
+from obsarchive.science.registration.motion_smoothing import smoothed
 from obsarchive.science.registration.pixel_noise import (
     MOST_LIGHT_E,
     MultipliedElectrons,
@@ -183,7 +184,21 @@ def image_motion(
         known = known.after(grid, posterior, scores)
         if np.sqrt(np.mean((known.shifts - before) ** 2)) < SETTLED_PX:
             break
-    return ImageMotion(known.shifts, _of_other_shapes(stars, grid, known), law.rms_px, law.correlation)
+    return _smoothed(known, _of_other_shapes(stars, grid, known), law)
+
+
+def _smoothed(known: "_Known", errors: Float64Array, law: MotionLaw) -> ImageMotion:
+    """Return the motion with the shifts of frames that tell them by themselves drawn to where the law puts them."""
+    is_told = known.errors < NARROW_STEPS * STEP_PX
+    if is_told.sum() < FEW_FRAMES:
+        return ImageMotion(known.shifts, errors, law.rms_px, law.correlation)
+    shifts, smaller = smoothed(known.shifts, np.where(is_told, errors, np.inf))
+    return ImageMotion(
+        np.where(is_told[:, np.newaxis], shifts, known.shifts),
+        np.where(is_told, smaller, errors),
+        law.rms_px,
+        law.correlation,
+    )
 
 
 def _of_other_shapes(stars: Sequence["_Star"], grid: ShiftGrid, known: "_Known") -> Float64Array:
