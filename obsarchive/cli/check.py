@@ -1,8 +1,8 @@
 """List what is due: ``obsarchive daemon --check``. Reads everything, changes nothing."""
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args
 
 from obsarchive.cli.console import say
 from obsarchive.config.model import Config, Server
@@ -10,16 +10,19 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.raw_problems import by_kind, listed
 from obsarchive.core.step_state import State
-from obsarchive.core.values import plain_text
+from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon import planner
 from obsarchive.daemon.ingest import Ingest
 from obsarchive.daemon.leader import check_database
+from obsarchive.daemon.night_context import Library, Subject
+from obsarchive.daemon.night_files import files_after_look, signatures
 from obsarchive.daemon.raw_copies import differing_listings
 from obsarchive.daemon.raw_scanner import Listing, Scanner, signature
+from obsarchive.daemon.tasks import context_of
 from obsarchive.database.connect import open_store
 from obsarchive.database.server_version import support_of
 from obsarchive.instruments import Kind
-from obsarchive.pipeline import Step
+from obsarchive.pipeline import Pipeline, Step
 from obsarchive.pipeline.chain import ChainEntry, decision_chain
 from obsarchive.store import Store
 
@@ -58,8 +61,12 @@ def check(config: Config, nights: tuple[str, ...]) -> int:
                 say(f"{root.path}: cannot be read: {err.strerror}\n")
                 continue
             every += listings
-            for listing in listings:
-                say(_report(listing, whole_chain, store, Ingest(config, store), config.daemon.max_retries))
+        due = _DueSteps(config, store, whole_chain)
+        by_night: dict[str, list[Listing]] = {}
+        for listing in every:
+            by_night.setdefault(listing.night, []).append(listing)
+        for of_night in by_night.values():
+            say("".join(due.report(of_night)))
         say("".join(f"{line}\n" for line in differing_listings(every)))
     return 0
 
@@ -78,29 +85,87 @@ def _sky_viewer(server: Server) -> str:
     return f"{missing}; run `npm install aladin-lite@{ALADIN_LITE}` and name its folder node_modules/aladin-lite\n"
 
 
-def _report(listing: Listing, whole_chain: list[ChainEntry], store: Store, ingest: Ingest, max_retries: int) -> str:
-    present = listing.observations()
-    chain = [link for link in whole_chain if link.pipeline.scope == "observation"]
-    due: Counter[str] = Counter()
-    later: Counter[str] = Counter()
-    awaits_references = _awaits_references(listing.night, whole_chain, store)
-    for observation in _documents(listing, store, ingest):
-        for link, step in _due(observation, chain, max_retries):
-            waits = awaits_references and "library" in step.uses
-            (later if waits else due)[f"{link.pipeline.name}.{step.name}"] += 1
-    waiting = f"; when the night's references are chosen: {_counted(later)}" if later else ""
-    growing = f"; {len(listing.growing)} file(s) still growing" if listing.growing else ""
-    first = f"{listing.night}: {len(present)} observation(s), due now: {_counted(due) or 'nothing'}{waiting}{growing}"
-    return "\n  ".join([first, *_taken(listing)]) + "\n"
+class _DueSteps:
+    """Says what is due for nights and their observations.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    store : Store
+        The database.
+    chain : sequence of ChainEntry
+        All pipelines.
+    """
+
+    def __init__(self, config: Config, store: Store, chain: Sequence[ChainEntry]) -> None:
+        self.config, self.store, self.chain = config, store, chain
+        self.ingest, self.max_retries = Ingest(config, store), config.daemon.max_retries
+        self._own = tuple(master for night in store.nights.all() for master in night.masters() if master.own)
+
+    def report(self, listings: Sequence[Listing]) -> Iterator[str]:
+        """Yield what is due for a night and what each of its raw folders holds; the night's own steps come first."""
+        found = [list(_documents(listing, self.store, self.ingest)) for listing in listings]
+        night = self._night(listings, [observation for group in found for observation in group])
+        own, awaits_calibration = self._of_night(night)
+        for listing, observations in zip(listings, found, strict=True):
+            now, after_calibration, after_references = Counter(own), Counter[str](), Counter[str]()
+            own = Counter()
+            for observation in observations:
+                for link, step in self._of_observation(observation):
+                    awaits_references = "library" in step.uses and _awaits_references(night, self.chain)
+                    counted = after_references if awaits_references else now
+                    (after_calibration if awaits_calibration else counted)[_label(link.pipeline, step)] += 1
+            words = [f"due now: {_counted(now) or 'nothing'}"]
+            later = {"calibration is done": after_calibration, "references are chosen": after_references}
+            words += [f"when the night's {event}: {_counted(steps)}" for event, steps in later.items() if steps]
+            if listing.growing:
+                words.append(f"{len(listing.growing)} file(s) still growing")
+            first = f"{listing.night}: {len(listing.observations())} observation(s), {'; '.join(words)}"
+            yield "\n  ".join([first, *_taken(listing)]) + "\n"
+
+    def _night(self, listings: Sequence[Listing], observations: Iterable[Observation]) -> Night:
+        """Return a night as the daemon would see it, with the files of all its raw folders."""
+        name = listings[0].night
+        document = self.store.nights.find(name) or {"_id": name}
+        files: Sequence[Mapping[str, Any]] = Night(document).raw_entries()
+        for listing in listings:
+            files = files_after_look(listing, files, [root.path / name for root in self.config.paths.raw])
+        needs = {observation.need for observation in observations}
+        seen = {"signature": signatures(files), "needs": [need.to_document() for need in needs]}
+        raw = {**as_mapping(document.get("raw_data")), **seen}
+        return Night({**document, **self.ingest.recorded_night(name, document), "raw_data": raw})
+
+    def _of_night(self, night: Night) -> tuple[Counter[str], bool]:
+        """Return the steps of the night itself that are due before its science has ended, and whether that waits."""
+        chain = [link for link in self.chain if link.pipeline.scope == "night" and not _follows(link)]
+        context = context_of(night, self._own, Library())
+        before = [link for link in chain if link.pipeline.precedes_science]
+        due = {(link.pipeline, step) for link, step in _due(night, chain, self.max_retries)}
+        due |= set(planner.stale(night, chain, context))
+        waits = planner.is_running(night, before) or any(pipeline.precedes_science for pipeline, _ in due)
+        return Counter(_label(pipeline, step) for pipeline, step in due), waits
+
+    def _of_observation(self, observation: Observation) -> Iterator[tuple[ChainEntry, Step]]:
+        chain = [link for link in self.chain if link.pipeline.scope == "observation"]
+        return _due(observation, chain, self.max_retries)
+
+
+def _label(pipeline: Pipeline, step: Step) -> str:
+    return f"{pipeline.name}.{step.name}"
+
+
+def _follows(link: ChainEntry) -> bool:
+    """Whether a pipeline of a night needs what was made of its observations."""
+    return link.pipeline.follows_science or any(step.gives for step in link.pipeline.steps.values())
 
 
 def _counted(steps: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(steps.items()))
 
 
-def _awaits_references(name: str, whole_chain: list[ChainEntry], store: Store) -> bool:
+def _awaits_references(night: Night, whole_chain: Sequence[ChainEntry]) -> bool:
     """Whether the reference stars of a night are still to be chosen."""
-    night = Night(store.nights.find(name) or {"_id": name})
     giving = [(link, step) for link in whole_chain for step in link.pipeline.steps.values() if step.gives]
     records = [night.pipeline(link.pipeline.name).step(step.name) for link, step in giving]
     return any(not night.reductions or record.state in (State.WAITING, State.ENQUEUED) for record in records)
@@ -117,12 +182,12 @@ def _taken(listing: Listing) -> Iterator[str]:
     yield from (f"{count} {text}" for text, count in sorted(listing.defaults().items()))
 
 
-def _due(observation: Observation, chain: list[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
+def _due(subject: Subject, chain: Sequence[ChainEntry], max_retries: int) -> Iterator[tuple[ChainEntry, Step]]:
     """Yield the steps that can run at once, and those that a user wants again."""
-    requested = list(planner.requested(observation, chain))
+    requested = list(planner.requested(subject, chain))
     yield from requested
     known = {(link.pipeline.name, step.name) for link, step in requested}
-    for link, step in planner.open_steps(observation, chain, max_retries):
+    for link, step in planner.open_steps(subject, chain, max_retries):
         if (link.pipeline.name, step.name) not in known:
             yield link, step
 

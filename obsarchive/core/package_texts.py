@@ -82,6 +82,8 @@ def readme(observation: str, members: Iterable[Member]) -> str:
     lines = [f"Products of the observation {observation}", ""]
     for member in members:
         lines += [f"{member.name}  ({member.n_bytes} bytes)", f"    {describe(member.name) or 'see its pipeline'}"]
+    if len(lines) == 2:
+        lines.append("There are none: no pipeline made a product of it.")
     return "\n".join(
         [
             *lines,

@@ -14,16 +14,16 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.document_types.nights import NightRawData
 from obsarchive.core.document_types.observations import HeaderFields, NewObservation, ObservationSeeing, RawData
 from obsarchive.core.document_types.steps import PipelineDocument
-from obsarchive.core.documents import NIGHT_KINDS, SCHEMA, Night, Observation, utc_now
+from obsarchive.core.documents import SCHEMA, Night, Observation, utc_now
 from obsarchive.core.raw_problems import RawProblem, by_kind
 from obsarchive.core.values import as_mapping, plain_text
 from obsarchive.daemon import published_archiver
 from obsarchive.daemon.manifest_blocks import blocks_by_pipeline, folders_in
-from obsarchive.daemon.night_files import files_after_look, versions
+from obsarchive.daemon.night_files import files_after_look, signatures
 from obsarchive.daemon.notifications import Alerts
 from obsarchive.daemon.observation_edits import ObservationEdits
 from obsarchive.daemon.raw_copies import differing_files, differing_observation
-from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature, signature_of
+from obsarchive.daemon.raw_scanner import Found, Listing, problem_of, signature
 from obsarchive.daemon.sidecars import read_sidecar, take_night_requests, take_redos, user_fields, write_sidecar
 from obsarchive.errors import DISK_ERRORS, MALFORMED, ArchiveError, BadRawData
 from obsarchive.io.raw_headers import plain_cards, read_header
@@ -180,7 +180,7 @@ class Ingest:
         elsewhere = [found for found in before.problems() if found.folder in others]
         raw: NightRawData = {
             "location": [self._host, str(listing.folder)],
-            "signature": {kind: signature_of(versions(files, kind)) for kind in NIGHT_KINDS},
+            "signature": signatures(files),
             "files": files,
             # names may hold bytes that are not text, which the database does not accept
             "ignored": [plain_text(name) for name in listing.ignored[:MOST_NAMES]],
@@ -339,12 +339,16 @@ class Ingest:
             name: block for inner in folders_in(folder) for name, block in blocks_by_pipeline(folder / inner).items()
         }
 
+    def recorded_night(self, night: str, document: Mapping[str, Any]) -> dict[str, PipelineDocument]:
+        """Return the blocks of a night's own pipelines that its manifests hold and its document does not."""
+        folders = (self.layout.calibration(night), self.layout.summary(night))
+        found = {name: block for folder in folders for name, block in blocks_by_pipeline(folder).items()}
+        return {name: block for name, block in found.items() if name not in document}
+
     def _restore_night(self, night: str) -> None:
         """Restore the blocks of the night's own pipelines from their manifests, where the database has none."""
         document = self.store.nights.find(night) or {}
-        restored: dict[str, PipelineDocument] = {}
-        for folder in (self.layout.calibration(night), self.layout.summary(night)):
-            restored |= {name: block for name, block in blocks_by_pipeline(folder).items() if name not in document}
+        restored = self.recorded_night(night, document)
         for name, block in restored.items():
             self.store.nights.set_fields(night, {name: block})
             if name == "seeing":

@@ -10,7 +10,7 @@ from typing import Any
 
 from obsarchive.core.document_types.nights import NightRawFile
 from obsarchive.core.documents import NIGHT_KINDS
-from obsarchive.daemon.raw_scanner import Found, Listing
+from obsarchive.daemon.raw_scanner import Found, Listing, signature_of
 
 
 def files_after_look(
@@ -41,6 +41,11 @@ def files_after_look(
     for file in sorted((*_kept(known, found), *elsewhere), key=lambda file: order.get(file["folder"], len(order))):
         chosen.setdefault(file["name"], file)
     return sorted(chosen.values(), key=lambda file: (NIGHT_KINDS.index(file["kind"]), file["name"]))
+
+
+def signatures(files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the signature of the listed files of each kind."""
+    return {kind: signature_of(versions(files, kind)) for kind in NIGHT_KINDS}
 
 
 def versions(files: Iterable[Mapping[str, Any]], kind: str) -> list[tuple[str, int, int]]:

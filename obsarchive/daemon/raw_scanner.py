@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISDIR, S_ISLNK
 
 from obsarchive.config.field_types import import_class
 from obsarchive.config.model import RawRoot
@@ -167,25 +168,27 @@ class Scanner:
             When the root cannot be read.
         """
         with os.scandir(self.path) as entries:
-            names = [entry.name for entry in entries if is_night(entry.name) and entry.is_dir()]
+            names = [entry.name for entry in entries if is_night(entry.name) and _is_true(entry.is_dir)]
         return sorted((name for name in names if name >= self.first_night), reverse=True)
 
     def not_looked_at(self) -> list[str]:
-        """Return in words what else the root holds: nights that are too early, and FITS files outside of nights.
+        """Return in words what else the root holds: nights too early or no folder, FITS files outside of nights.
 
         Raises
         ------
         OSError
             When the root cannot be read.
         """
-        with os.scandir(self.path) as entries:
-            found = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-        early = [name for name in found if is_night(name) and name < self.first_night]
-        others = [name for name in found if not is_night(name)]
+        found = [entry for entry in _entries(self.path) if not entry.name.startswith(".")]
+        nights = [entry for entry in found if is_night(entry.name)]
+        early = [entry.name for entry in nights if entry.name < self.first_night]
+        no_folders = [entry.name for entry in nights if entry.name >= self.first_night and not _is_true(entry.is_dir)]
+        others = [entry.name for entry in found if not is_night(entry.name)]
         folders = [name for name in others if holds_fits_files(self.path / name)]
-        files = [name for name in others if stem(name) is not None and (self.path / name).is_file()]
+        files = [name for name in others if stem(name) is not None and not (self.path / name).is_dir()]
         count_of = {
             f"night(s) before {self.first_night} not looked at: daemon.archiving_start_date": early,
+            "night(s) not looked at, expected a folder, found a file or a link that leads to none": no_folders,
             "folder(s) with FITS files not looked at, expected a night yyyymmdd as name": folders,
             "FITS file(s) not looked at, expected in a folder of their night, yyyymmdd": files,
         }
@@ -274,15 +277,16 @@ class Scanner:
         listing = Listing(night, folder, self.instrument)
         sizes: dict[str, tuple[int, int, float]] = {}
         now, wall = self._monotonic(), self._wall()
-        for entry in _plain_files(listing):
+        for entry in _entries(folder):
             path = folder / entry.name
-            raw = self.instrument.identify(path)
+            is_plain = _is_true(entry.is_file)
+            raw = self.instrument.identify(path) if is_plain else _no_file(path)
             kept = raw.kind != "ignored"
             if not kept:
                 listing.ignored.append(entry.name)
                 if not raw.problem and stem(entry.name) is None:
                     continue  # a young raw file may be one whose header is not there yet
-            stat = entry.stat()
+            stat = entry.stat() if is_plain else _stat(path)
             found = Found(raw, path, stat.st_size, stat.st_mtime_ns)
             since = _unchanged_since(found, before.get(entry.name), now, wall)
             sizes[entry.name] = (found.size, found.mtime_ns, since)
@@ -294,7 +298,8 @@ class Scanner:
             if kept:
                 listing.files.append(found)
         if not listing.files and not listing.growing:
-            inner = [folder / name for name in listing.ignored if holds_fits_files(folder / name)]
+            others = [folder / name for name in listing.ignored if stem(name) is None]
+            inner = [path for path in others if holds_fits_files(path)]
             listing.problems += map(_problem_of_folder, inner)
         return listing, sizes
 
@@ -303,7 +308,7 @@ def _differ(folder: Path, known: Iterable[tuple[str, tuple[int, int, float]]]) -
     """Whether a known file of a night has another size or time, or is gone."""
     for name, (size, mtime_ns, _) in known:
         try:
-            stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 - of very many
+            stat = _stat(f"{folder}/{name}")
         except FileNotFoundError:
             return True
         except OSError:
@@ -334,23 +339,48 @@ def holds_fits_files(folder: Path) -> bool:
         return False
 
 
-def _plain_files(listing: Listing) -> Iterator[os.DirEntry[str]]:
-    """Yield the files in the folder of a night by name; all else is ignored: to open a pipe may block for ever."""
-    with os.scandir(listing.folder) as entries:
-        for entry in sorted(entries, key=lambda item: item.name):
-            if _is_file(entry):
-                yield entry
-            else:
-                listing.ignored.append(entry.name)
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what a folder holds, by name."""
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""Errors of links whose target does not exist, or is the link itself; any other one is that of a disk."""
+
+
+def _is_true(test: Callable[[], bool]) -> bool:
+    """Whether an entry of a folder is a file or a folder, as its method says; a link that leads nowhere is neither."""
     try:
-        return entry.is_file()
+        return test()
     except OSError as err:
-        if err.errno == errno.ELOOP:  # a link that leads to itself
+        if err.errno in _LEADS_NOWHERE:
             return False
         raise
+
+
+def _stat(path: str | Path) -> os.stat_result:
+    """Return what a path leads to; of a link that leads nowhere, the link itself."""
+    try:
+        return os.stat(path)  # noqa: PTH116 - of very many
+    except OSError as err:
+        if err.errno not in _LEADS_NOWHERE:
+            raise
+        return os.lstat(path)
+
+
+def _no_file(path: Path) -> RawFile:
+    """Return what is no file, a problem if it is called like one; to open a pipe may block for ever."""
+    problem = ""
+    if stem(path.name) is not None:
+        mode = _stat(path).st_mode
+        if S_ISLNK(mode):
+            problem = "a link that leads to no file: mend or remove it"
+        elif S_ISDIR(mode):
+            problem = "a folder that is called like a file: FITS files are expected in the folder of the night itself"
+        else:
+            problem = "no file, but a pipe, a socket or a device: remove it"
+    return RawFile(path.name, "ignored", problem=problem)
 
 
 def _unchanged_since(found: Found, before: tuple[int, int, float] | None, now: float, wall: float) -> float:

@@ -305,20 +305,86 @@ def test_a_stale_root_is_an_error(tmp_path, scanner, monkeypatch):
         list(scanner.changed())
 
 
-def test_a_pipe_is_ignored_and_never_opened(tmp_path: Path, clocks: Clocks) -> None:
-    """Whoever reads a pipe that nobody writes waits for ever."""
-    put(tmp_path / NIGHT, DARK, EPOCH - 100)
-    os.mkfifo(tmp_path / NIGHT / "pipe.fits")
-    root = RawRoot(path=tmp_path, instrument="obsarchive.instruments.HeaderDriven")
-    [listing] = Scanner(root, SETTLE_S, "", lambda: clocks.monotonic_s, lambda: clocks.wall_s).changed()
-    assert "pipe.fits" in listing.ignored
+NO_TARGET = "a link that leads to no file: mend or remove it"
+FOLDER = "a folder that is called like a file: FITS files are expected in the folder of the night itself"
+PIPE = "no file, but a pipe, a socket or a device: remove it"
 
 
-def test_a_link_that_leads_to_itself_costs_that_file_only(tmp_path, scanner):
-    put(tmp_path / NIGHT, DARK, EPOCH - 100)
-    (tmp_path / NIGHT / f"{OBS}.fits").symlink_to(f"{OBS}.fits")
+@pytest.mark.parametrize("instrument", ["RoboAO", "HeaderDriven"])
+def test_what_is_called_like_a_raw_file_and_is_none_is_a_problem(
+    tmp_path: Path, clocks: Clocks, instrument: str
+) -> None:
+    """It costs no other file of the night, and a pipe is never opened: who reads one that nobody writes waits."""
+    night = tmp_path / NIGHT
+    put(night, "notes.txt", EPOCH - 100)
+    (night / "folder.fits").mkdir()
+    put(night / "folder.fits", f"{OBS}.fits", EPOCH - 100)
+    for name, target in {
+        "nowhere.fits": "/nowhere/at_all.fits",
+        "itself.fits.bz2": "itself.fits.bz2",
+        "below_a_file.fits": "notes.txt/below.fits",
+        "to_a_folder.fit": "folder.fits",
+        ".hidden.fits": "nowhere",
+        "notes_of_others": "nowhere",
+    }.items():
+        (night / name).symlink_to(target)
+    os.mkfifo(night / "pipe.fts")
+    root = RawRoot(path=tmp_path, instrument=f"obsarchive.instruments.{instrument}")
+    scanner = Scanner(root, SETTLE_S, "", lambda: clocks.monotonic_s, lambda: clocks.wall_s)
     [listing] = scanner.changed()
-    assert [found.raw.name for found in listing.files] == [DARK]
+    assert not listing.problems, "none of them is old enough"
+    clocks.pass_(SETTLE_S + 1)
+    [listing] = scanner.changed()
+    assert {problem.name: problem.reason for problem in listing.problems} == {
+        "nowhere.fits": NO_TARGET,
+        "itself.fits.bz2": NO_TARGET,
+        "below_a_file.fits": NO_TARGET,
+        "folder.fits": FOLDER,
+        "to_a_folder.fit": FOLDER,
+        "pipe.fts": PIPE,
+    }
+    assert len(listing.problems) == 6
+    assert not listing.files
+    assert len(listing.ignored) == 9
+    assert seen(scanner) == [], "nothing has changed"
+
+
+def test_a_link_is_followed_once_it_leads_to_a_file(tmp_path, scanner, clocks):
+    """The folder of the night keeps its time when the target comes, as of a disk that is mounted."""
+    put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    link, target = tmp_path / NIGHT / f"{OBS}.fits", tmp_path / "elsewhere" / "a.fits"
+    link.symlink_to(target)
+    os.utime(link, (EPOCH - 100, EPOCH - 100), follow_symlinks=False)
+    [listing] = scanner.changed()
+    assert [problem.reason for problem in listing.problems] == [NO_TARGET]
+    assert seen(scanner) == []
+    put(target.parent, target.name, EPOCH - 100)
+    [listing] = scanner.changed()
+    assert listing.growing == [f"{OBS}.fits"]
+    assert not listing.problems
+    clocks.pass_(SETTLE_S + 1)
+    [listing] = scanner.changed()
+    assert list(listing.observations()) == [OBS]
+    target.unlink()
+    assert [list(listing.observations()) for listing in scanner.changed()] == [[]]
+    clocks.pass_(SETTLE_S + 1)
+    [listing] = scanner.changed()
+    assert [problem.reason for problem in listing.problems] == [NO_TARGET]
+
+
+def test_a_night_that_is_no_folder_costs_no_other_night(tmp_path, scanner):
+    put(tmp_path / NIGHT, DARK, EPOCH - 100)
+    (tmp_path / "20160926").touch()
+    (tmp_path / "20160927").symlink_to("20160927")
+    (tmp_path / "20160928").symlink_to("nowhere")
+    (tmp_path / "20160929").symlink_to(NIGHT)
+    (tmp_path / f"{OBS}.fits").symlink_to("nowhere")
+    assert seen(scanner) == ["20160929", NIGHT]
+    assert scanner.not_looked_at() == [
+        "3 night(s) not looked at, expected a folder, found a file or a link that leads to none"
+        " (20160926, 20160927, 20160928)",
+        f"1 FITS file(s) not looked at, expected in a folder of their night, yyyymmdd ({OBS}.fits)",
+    ]
 
 
 @settings(max_examples=40)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 from datetime import timedelta
 
@@ -166,9 +168,34 @@ def test_one_step_can_be_asked_for(copied: Site) -> None:
 
 def test_check_says_what_is_due_and_changes_nothing(site: Site) -> None:
     said = site.run("--check")
-    assert f"{NIGHT}: 3 observation(s), due now: 3 bright_star.reduce" in said
+    due = "due now: 1 calib.darks; when the night's calibration is done: 3 bright_star.reduce\n"
+    assert f"{NIGHT}: 3 observation(s), {due}" in said
     assert site.states() == {}
     assert not list(site.layout.root.rglob("*.fits"))
+
+
+def test_check_names_the_steps_of_a_night_once_for_all_its_raw_folders(site: Site) -> None:
+    other = site.folder / "raw2" / NIGHT
+    other.mkdir(parents=True)
+    for path in (site.folder / "raw" / NIGHT).glob("dark_*"):
+        path.rename(other / path.name)
+    site.change(paths={**json.loads(site.config_file.read_text())["paths"], "raw": ["raw", "raw2"]})
+    said = site.run("--check")
+    assert said.count("calib.darks") == 1
+    assert "when the night's calibration is done: 3 bright_star.reduce\n" in said
+    assert f"{NIGHT}: 0 observation(s), due now: nothing\n" in said
+
+
+def test_check_says_what_waits_for_a_calibration_that_is_made_again(copied: Site) -> None:
+    copied.run()
+    assert f"{NIGHT}: 3 observation(s), due now: nothing\n" in copied.run("--check")
+    with copied.store() as store:
+        assert store.observations.request_step_redo(copied.observation("HIP_1"), ("bright_star", "preview"))
+    assert "due now: 1 bright_star.preview\n" in copied.run("--check")
+    dark = min((copied.folder / "raw" / NIGHT).glob("dark_*"))
+    shutil.copy2(dark, dark.with_name(re.sub(r"_(\d{6})\.\d{6}\.", r"_\1.999999.", dark.name)))
+    waits = "when the night's calibration is done: 1 bright_star.preview\n"
+    assert f"due now: 1 calib.darks, 1 calib.flats; {waits}" in copied.run("--check")
 
 
 def test_a_pipeline_that_is_added_is_run_on_what_is_packed(copied: Site) -> None:

@@ -74,3 +74,17 @@ def test_pages_are_read_by_everybody(browser: Browser, address: str, shown: Simp
     expected = "404|422"  # pages that are not there, close-ups of files that are no images here
     assert [text for text in visit.complaints if not re.search(expected, text)] == []
     assert visit.foreign == []
+
+
+def test_what_a_card_waits_for_can_be_read(browser: Browser, address: str, archive: SimpleNamespace) -> None:
+    archive.toy.step(archive.own, "bright_star", "strehl", state="lacking", lacks="references")
+    context = browser.new_context(viewport={"width": WIDTHS[-1], "height": 844})
+    visit = Watched(context.new_page(), address)
+    _log_in(visit, "admin")
+    visit.open(f"/night/{NIGHT}")
+    card = f'[id="card-{archive.own}"]'
+    hint = visit.page.locator(f"{card} .hint")
+    assert hint.inner_text() == "strehl: waiting for references"
+    assert hint.evaluate("text => text.scrollWidth <= text.clientWidth"), "a part of it is cut off"
+    assert violations(visit.page, card) == []
+    context.close()

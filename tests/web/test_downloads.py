@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from toy_archive import EARLIER, NIGHT
 
+from obsarchive.core.package_texts import PACKAGE_VERSION
 from obsarchive.web.framework.authorization import digest_of
 
 TOKEN = "arc_download"
@@ -54,6 +56,47 @@ def test_a_selection_comes_as_one_archive(archive, as_user) -> None:
     found = members(as_user("admin").get("/download/selection.tar?done=bright_star.strehl").data)
     assert {name.split("/")[0] for name in found} == {archive.own, archive.foreign}
     assert as_user("admin").get("/download/selection.tar?ra=x&dec=y").status_code == 400
+
+
+def test_nothing_is_offered_of_what_no_pipeline_made_a_product_of(app, archive, as_user) -> None:
+    name, ana = archive.failed, as_user("ana")
+    tarball = app.layout.tarball(NIGHT, name)
+    archive.toy.product(tarball.parent, tarball.name, b"BZh9")
+    packed = {"distributed.status": True, "distributed.version": PACKAGE_VERSION}
+    app.store.observations.set_fields(name, packed)
+    archive.toy.raw_file(name, f"{name}.fits.bz2", b"frames")
+    for path in (f"observation/{name}.tar", f"observation/{name}.sh", f"selection.tar?id={name}"):
+        answer = ana.get(f"/download/{path}")
+        assert answer.status_code == 404
+        assert "no pipeline made a product" in answer.text
+    assert ana.get(f"/observation/{name}/tarball").status_code == 404
+    assert ana.get(f"/api/v1/observations/{name}").get_json()["tarball"] is None
+    assert "No products to download" in ana.get(f"/observation/{name}").text
+    for page in (f"/observation/{name}", f"/night/{NIGHT}/downloads"):
+        links = set(re.findall(r'href="(/[^"]*)"', ana.get(page).text))
+        assert {link for link in links if name in link and re.search(r"\.(tar|sh)|tarball", link)} == {
+            f"/download/observation/{name}.tar?raw=1",
+            f"/download/observation/{name}.sh?raw=1",
+        }
+    found = members(ana.get(f"/download/observation/{name}.tar?raw=1").data)
+    assert found[f"{name}/raw/{name}.fits.bz2"] == b"frames"
+    whole = members(ana.get(f"/download/night/{NIGHT}/3.tar").data)
+    assert b"There are none: no pipeline made a product of it." in whole[f"{name}/README.txt"]
+    assert b"There are none" not in whole[f"{archive.own}/README.txt"]
+
+
+def test_a_programme_without_products_offers_none(archive, as_user) -> None:
+    admin = as_user("admin")
+    page = admin.get(f"/night/{NIGHT}").text
+    assert f'href="/download/night/{NIGHT}/3.tar"' in page
+    assert f'href="/download/night/{NIGHT}/5.tar"' not in page
+    downloads = admin.get(f"/night/{NIGHT}/downloads").text
+    assert f'href="/download/night/{NIGHT}/5.tar"' not in downloads
+    assert f'href="/download/night/{NIGHT}/5.tar?raw=1"' in downloads
+    assert admin.get(f"/download/night/{NIGHT}/5.tar").status_code == 404
+    gone = admin.get(f"/download/night/{NIGHT}/5.tar?raw=1")
+    assert gone.status_code == 404
+    assert "no raw files" in gone.text
 
 
 def test_only_so_many_streams_at_a_time(app, archive, as_user) -> None:

@@ -296,6 +296,7 @@ def test_the_matrix(app, archive, sources, as_user, who: str, whose: str) -> Non
         "foreign": (archive.foreign, NIGHT, "4"),
     }[whose]
     may_see = who == "admin" or (who == "ana") == (whose == "own")
+    archive.toy.reduced(archive.earlier)  # else there is nothing to download
     archive.toy.calibration(EARLIER, [archive.own])
     for name, status in _answers(app, as_user(who), obs_id, night, program).items():
         decision = DECISIONS[name.split()[1]]

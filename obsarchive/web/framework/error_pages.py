@@ -28,6 +28,8 @@ PAGES = {
     500: ("Internal error", "It was written to the log. Tell an administrator the number below."),
     503: ("The database is not reachable", "Nothing is lost, but nothing can be shown now. Reload in a minute."),
 }
+EXPLAINED = (400, 403, 404, 410, 429)
+"""Errors whose own description, where there is one, stands in place of the advice."""
 
 
 def register_error_handlers(app: Portal) -> None:
@@ -55,7 +57,8 @@ def _http(err: HTTPException) -> ResponseReturnValue:
         return err.response
     if err.code == 404 and (meant := meant_address()):
         return redirect(meant)
-    reason = err.description if err.code in (400, 403, 410, 429) and err.description != type(err).description else None
+    is_explained = err.code in EXPLAINED and err.description != type(err).description
+    reason = err.description if is_explained else None
     return _page(err.code or 500, **({"advice": reason} if reason else {}))
 
 

@@ -70,7 +70,7 @@ def note(found: Note) -> dict[str, Any]:
 def observation(card: Card) -> dict[str, Any]:
     """Describe an observation with all its pipelines."""
     seen, document = card.observation, card.observation.document
-    packed, cited = seen.can_be_sent_packed, citation(seen)
+    cited = citation(seen)
     return {
         **rows([card])[0],
         "science_program": plain(document.get("science_program") or {}),
@@ -81,7 +81,7 @@ def observation(card: Card) -> dict[str, Any]:
         "public_from": cited.released.isoformat() if cited.released else None,
         "citation": cited.sentence(),
         "pipelines": {view.name: _pipeline(card, view) for view in card.pipelines},
-        "tarball": full_address("observations.tarball", obs_id=card.id) if packed else None,
+        "tarball": full_address("observations.tarball", obs_id=card.id) if card.has_tarball else None,
         "page": full_address("observations.observation", obs_id=card.id),
     }
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flask import abort
+
 from obsarchive.core.package_texts import CHECKSUMS, CITATION, README, Member, checksums, readme
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import resolve_product_path
@@ -78,6 +80,23 @@ def package(card: Card, citation: str, with_raw: bool = False) -> Package:
     if with_raw:
         items += _sources(card)
     return Package(card, tuple(items), citation)
+
+
+def require_files(packages: Iterable[Package], with_raw: bool) -> None:
+    """Abort with 404 where there would be nothing in an archive file but texts.
+
+    Parameters
+    ----------
+    packages : iterable of Package
+        The observations.
+    with_raw : bool
+        Whether raw files were asked for, too.
+    """
+    if any(each.items for each in packages):
+        return
+    if with_raw:
+        abort(404, "There is nothing to download: no products, no raw files and no master frames are on disk.")
+    abort(404, "There is nothing to download: no pipeline made a product. With raw=1, raw files are sent as well.")
 
 
 def product_bytes(card: Card) -> int:

@@ -123,9 +123,19 @@ class Card:
         return min(states, key=SUMS_UP.__getitem__, default=DisplayState.WAITING)
 
     @cached_property
+    def has_products(self) -> bool:
+        """Whether any pipeline made a product of it."""
+        return any(view.products for view in self.pipelines)
+
+    @property
+    def has_tarball(self) -> bool:
+        """Whether a tarball of its products is up to date; one of no products holds texts only."""
+        return self.has_products and self.observation.can_be_sent_packed
+
+    @cached_property
     def is_void(self) -> bool:
         """Whether its raw files are gone before anything was made of them: nothing is wrong, and nothing is to do."""
-        return self.observation.raw_missing and not any(view.products for view in self.pipelines)
+        return self.observation.raw_missing and not self.has_products
 
     @cached_property
     def word(self) -> str:

@@ -66,6 +66,7 @@ def night(night: str) -> ResponseReturnValue:
         total=len(cards),
         pulse=change_token(night, [card.id for card in cards]),
         shown=len(shown),
+        with_products={card.program for card in cards if card.has_products},
         note=note_on(subject_of_night(night)),
         troubles=sum(len(card.troubles) for card in cards),
         selection=selection,

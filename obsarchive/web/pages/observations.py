@@ -54,7 +54,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
         raw=raw_files(card.observation),
         masters=masters_of(card.observation),
         citation=citation(card.observation),
-        tarball=_tarball(card.observation),
+        tarball=_tarball(card),
         waiting_redos=requests.waiting_redos(obs_id),
         note=note_on(obs_id),
         selection=selection,
@@ -116,10 +116,10 @@ def _header(observation: Observation) -> list[Mapping[str, Any]]:
     return [card for card in cards if isinstance(card, Mapping) and card.get("key") not in ("COMMENT", "")]
 
 
-def _tarball(observation: Observation) -> bool:
+def _tarball(card: Card) -> bool:
     """Whether there is a tarball of the present products."""
-    path = portal().layout.tarball(observation.night, observation.id)
-    return observation.can_be_sent_packed and resolve_product_path(path, portal().layout, observation.night) is not None
+    path = portal().layout.tarball(card.observation.night, card.id)
+    return card.has_tarball and resolve_product_path(path, portal().layout, card.observation.night) is not None
 
 
 @bp.get("/step/<pipeline>/<step>")
@@ -174,10 +174,10 @@ def product(obs_id: str, pipeline: str, name: str) -> ResponseReturnValue:
 @for_tokens("download")
 def tarball(obs_id: str) -> ResponseReturnValue:
     """Send everything of an observation in one file."""
-    found = find_card(obs_id).observation
-    if not found.can_be_sent_packed:
+    card = find_card(obs_id)
+    if not card.has_tarball:
         not_found()
-    return send(portal().layout.tarball(found.night, obs_id), found.night, {})
+    return send(portal().layout.tarball(card.observation.night, obs_id), card.observation.night, {})
 
 
 @bp.get("/raw/<name>")

@@ -23,7 +23,7 @@ from obsarchive.web.models.cards import card_of
 from obsarchive.web.models.citations import citation, place_of, release
 from obsarchive.web.models.download_names import master_name, product_name
 from obsarchive.web.models.measurements import companions_seen
-from obsarchive.web.models.packages import package, product_bytes, tar
+from obsarchive.web.models.packages import package, product_bytes, require_files, tar
 from obsarchive.web.models.pipeline_views import find_product, pipelines_of
 from obsarchive.web.models.raw_data import CALIBRATION_PIPELINE, masters_of, raw_files, resolve_raw_file
 from obsarchive.web.models.streams import slotted
@@ -98,7 +98,7 @@ def observation(obs_id: str) -> ResponseReturnValue:
     """Show a public observation."""
     card = _find(obs_id)
     cited = citation(card.observation)
-    download = full_address("public.download", obs_id=obs_id)
+    download = full_address("public.download", obs_id=obs_id) if card.has_products else ""
     return render_template(
         "public_observation.html",
         card=card,
@@ -244,6 +244,7 @@ def download(obs_id: str) -> ResponseReturnValue:
     """Send all products of a public observation; with ``raw=1`` raw files and master frames, too."""
     card = _find(obs_id)
     found = package(card, citation(card.observation).text(), is_set("raw"))
+    require_files([found], is_set("raw"))
     audit("download", path=request.full_path, files=str(len(found.items)), bytes=str(found.bytes))
     keys = {f"public {address()}": 1, "public": ALL_STREAMS}
     response = Response(slotted(tar([found]), keys, STREAM_LIFE), mimetype="application/x-tar")
