@@ -65,7 +65,10 @@ def test_nothing_is_offered_of_what_no_pipeline_made_a_product_of(app, archive, 
     packed = {"distributed.status": True, "distributed.version": PACKAGE_VERSION}
     app.store.observations.set_fields(name, packed)
     archive.toy.raw_file(name, f"{name}.fits.bz2", b"frames")
-    for path in (f"observation/{name}.tar", f"observation/{name}.sh", f"selection.tar?id={name}"):
+    script = ana.get(f"/download/selection.sh?id={name}")
+    assert script.status_code == 200
+    assert name not in script.text
+    for path in (f"observation/{name}.tar", f"selection.tar?id={name}"):
         answer = ana.get(f"/download/{path}")
         assert answer.status_code == 404
         assert "no pipeline made a product" in answer.text

@@ -49,7 +49,8 @@ def night(night: str, program: str, form: str) -> ResponseReturnValue:
     Returns
     -------
     response
-        The file; 404 when there is nothing, also where no pipeline made a product.
+        The file; 404 when there is nothing, for an archive file also where no pipeline made a product. A script that
+        is fetched every night fetches nothing then.
     """
     if not is_night(night):
         abort(404)
@@ -74,7 +75,8 @@ def observation(obs_id: str, form: str) -> ResponseReturnValue:
     Returns
     -------
     response
-        The file; 404 when there is nothing, also where no pipeline made a product.
+        The file; 404 when there is nothing, for an archive file also where no pipeline made a product. A script that
+        is fetched every night fetches nothing then.
     """
     found = _find(Criteria(id=obs_id, exact=True))
     if not found:
@@ -85,7 +87,7 @@ def observation(obs_id: str, form: str) -> ResponseReturnValue:
 @bp.get("/selection.<any(tar, sh):form>")
 @for_tokens("download")
 def selection(form: str) -> ResponseReturnValue:
-    """Send all products of what a search finds; 404 when there are none."""
+    """Send all products of what a search finds; 404 for an archive file when there are none."""
     found = _find(understood().criteria)
     if len(found) > MOST_OBSERVATIONS:
         abort(400, f"This finds more than {MOST_OBSERVATIONS} observations; narrow the search.")
@@ -114,7 +116,8 @@ def _url(card: Card, item: Item) -> str:
 
 def _send(found: list[Card], name: str, form: str) -> Response:
     packages = [package(card, text, _with_raw()) for card, text in zip(found, citation_texts(found), strict=True)]
-    require_files(packages, _with_raw())
+    if form == "tar":
+        require_files(packages, _with_raw())
     n_files, n_bytes = sum(len(each.items) for each in packages), sum(each.bytes for each in packages)
     audit("download", path=request.full_path, files=str(n_files), bytes=str(n_bytes))
     if form == "sh":
