@@ -26,7 +26,8 @@ AT_REST = np.zeros((1, 2))
 class Regime:
     """Sequences of one kind: light of a star [electron/frame], its core, sky [electron/pixel], and motion [pixel].
 
-    A master dark of so many darks (none: one without noise) leaves its noise in all frames.
+    A master dark of so many darks (none: one without noise) leaves its noise in all frames, the detector rows and
+    columns of so many counts (rms).
     """
 
     name: str
@@ -41,6 +42,8 @@ class Regime:
     has_companion: bool = False
     ccd_noise_e: float = 0.0
     darks: int = 0
+    rows: float = 0.0
+    columns: float = 0.0
     least_sequences: int = 20
 
     def sequences(self, trials: int) -> int:
@@ -87,6 +90,18 @@ REGIMES = (
         ccd_noise_e=3.0,
         darks=20,
     ),
+    Regime("2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, rows of 0.6 e⁻", 2000, 4.5, 0.2, 1.0, ccd_noise_e=3.0, rows=0.6),
+    Regime(
+        "2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, 20 darks, columns of 0.95 e⁻",
+        2000,
+        4.5,
+        0.2,
+        1.0,
+        ccd_noise_e=3.0,
+        darks=20,
+        columns=0.95,
+    ),
+    Regime("358 e⁻, core of 3 px, rows of 60 counts", 358, 3, rows=60.0),
 )
 
 
@@ -128,12 +143,16 @@ def frame(regime: Regime, position: np.ndarray, rng: np.random.Generator) -> np.
     return (counts + READ_NOISE * noise).astype(np.float32)
 
 
-def noise_of_master_dark(regime: Regime, rng: np.random.Generator) -> np.ndarray | float:
-    """Counts that the noise of the darks leaves in every frame."""
-    if not regime.darks:
-        return 0.0
-    sigma = regime.ccd_noise_e or READ_NOISE
-    return sigma / np.sqrt(regime.darks) * rng.standard_normal((SIDE, SIDE)).astype(np.float32)
+def fixed_pattern(regime: Regime, rng: np.random.Generator) -> np.ndarray:
+    """Counts that the noise of the darks, rows and columns leave in every frame."""
+    total = np.zeros((SIDE, SIDE), np.float32)
+    if regime.darks:
+        sigma = (regime.ccd_noise_e or READ_NOISE) / np.sqrt(regime.darks)
+        total += sigma * rng.standard_normal((SIDE, SIDE)).astype(np.float32)
+    for noise, shape in ((regime.rows, (SIDE, 1)), (regime.columns, (1, SIDE))):
+        if noise:
+            total += noise * rng.standard_normal(shape).astype(np.float32)
+    return total
 
 
 def light(regime: Regime, positions: np.ndarray = AT_REST) -> np.ndarray:
@@ -297,7 +316,7 @@ def trial(regime: Regime, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng([seed, REGIMES.index(regime)])
     positions = motion(regime, rng)
     stars = np.stack([[frame(regime, position, rng) for position in positions] for _ in range(regime.stars)])
-    stars += noise_of_master_dark(regime, rng)
+    stars += fixed_pattern(regime, rng)
     truth, star = -positions, light(regime)
     found = align_star(stars[0], list(stars[1:]))
     mean = ndimage.gaussian_filter(stars[0].mean(axis=0), 2.0)

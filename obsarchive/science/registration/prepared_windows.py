@@ -6,10 +6,8 @@ import numpy as np
 from scipy import fft
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.registration.fixed_pattern import fixed_pattern
 from obsarchive.science.statistics import median_of_all, robust_sigma
-
-SURE_PATTERN = 5.0
-"""Power of a pattern, in its own errors, from which it is removed."""
 
 
 class Windows(Protocol):
@@ -82,11 +80,6 @@ class Prepared:
     def remove_pattern(self, shifts: Float64Array | None = None) -> bool:
         """Take what is the same in all windows, and is no star, from each: it would hold their shifts at zero.
 
-        The noise of a master dark is white, and stars have no light beyond half a cycle per pixel: the power of the
-        mean there, over what the noise of the windows leaves of it, is that of the pattern. The windows are the sum of
-        the pattern, of a star that moves, and of noise; the pattern is that of least squares at each spatial frequency,
-        given the powers of all three (if nothing moves: Wiener 1949).
-
         Parameters
         ----------
         shifts : ndarray (n, 2), optional
@@ -97,31 +90,11 @@ class Prepared:
         bool
             Whether there is a pattern.
         """
-        n, ny, nx = self.shape
-        along_y, along_x = fft.fftfreq(ny), fft.rfftfreq(nx)
-        frequency = np.hypot(along_y[:, np.newaxis], along_x)
-        beyond = frequency > 0.5
-        at_rest, moved, phase = (np.zeros(frequency.shape, complex) for _ in range(3))
-        power = 0.0
-        for i, (dy, dx) in enumerate(np.zeros((n, 2)) if shifts is None else shifts):
-            spectrum = fft.rfft2(self._with_pattern(i))
-            turn = np.outer(np.exp(2j * np.pi * dy * along_y), np.exp(2j * np.pi * dx * along_x))
-            at_rest += spectrum / n
-            moved += spectrum * np.conj(turn) / n
-            phase += turn / n
-            power += float(np.mean(np.abs(spectrum[beyond]) ** 2)) / n
-        left = float(np.mean(np.abs(at_rest[beyond]) ** 2))
-        noise = (power - left) / (n - 1)
-        pattern = left - noise
-        if not pattern > SURE_PATTERN * left / np.sqrt(beyond.sum()):
+        n = len(self)
+        found = fixed_pattern(map(self._with_pattern, range(n)), np.zeros((n, 2)) if shifts is None else shifts)
+        if found is None:
             return False
-        ring = np.rint(frequency * min(ny, nx)).astype(int)
-        held = np.abs(phase) ** 2
-        star = np.abs(moved) ** 2 - pattern * held - noise
-        of_ring = np.maximum(np.bincount(ring.ravel(), star.ravel()) / np.bincount(ring.ravel()), 0)
-        sure = (of_ring / (of_ring + noise))[ring]
-        found = (at_rest - sure * phase * moved) / (1 + noise / pattern - sure * held)
-        self._pattern = fft.irfft2(found, (ny, nx)).astype(np.float32)
+        self._pattern = found
         return True
 
     def spectra(self, factor: FloatArray) -> Complex64Array:
