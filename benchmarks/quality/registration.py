@@ -3,8 +3,9 @@
 Photons are drawn one by one: from a Gaussian core in a Moffat halo, moved with the image; an EMCCD multiplies them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from scipy import fft, ndimage, special
@@ -26,7 +27,8 @@ AT_REST = np.zeros((1, 2))
 class Regime:
     """Sequences of one kind: light of a star [electron/frame], its core, sky [electron/pixel], and motion [pixel].
 
-    A master dark of so many darks (none: one without noise) leaves its noise in all frames.
+    A master dark of so many darks (none: one without noise) leaves its noise in all frames, the detector rows,
+    columns and a pattern smoothed with a Gaussian of σ = 1 pixel, of so many counts (rms).
     """
 
     name: str
@@ -41,10 +43,18 @@ class Regime:
     has_companion: bool = False
     ccd_noise_e: float = 0.0
     darks: int = 0
+    rows: float = 0.0
+    columns: float = 0.0
+    smooth: float = 0.0
     least_sequences: int = 20
 
     def sequences(self, trials: int) -> int:
         return max(-(-trials // self.n), self.least_sequences * trials // 300, 2)
+
+
+def _of_ccd(what: str, **changed: Any) -> Regime:
+    star = Regime(f"2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, {what}", 2000, 4.5, 0.2, 1.0, ccd_noise_e=3.0)
+    return replace(star, **changed)
 
 
 REGIMES = (
@@ -74,8 +84,8 @@ REGIMES = (
     *(Regime(f"{n} frames of 1000 e⁻, core of 4.5 px", 1000, 4.5, n=n) for n in (2, 3, 5, 9)),
     *(Regime(f"{n} frames of 20000 e⁻, core of 4.5 px", 20000, 4.5, n=n) for n in (2, 3, 5, 9)),
     Regime("358 e⁻, core of 3 px, 10 darks", 358, 3, darks=10),
-    Regime("2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, 20 darks", 2000, 4.5, 0.2, 1.0, ccd_noise_e=3.0, darks=20),
-    Regime("2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, 10 darks", 2000, 4.5, 0.2, 1.0, ccd_noise_e=3.0, darks=10),
+    _of_ccd("20 darks", darks=20),
+    _of_ccd("10 darks", darks=10),
     Regime(
         "1000 e⁻, core 40 % of 3 px, CCD of 3 e⁻, 20 darks, 0.7 px rms, correlated 0.9",
         1000,
@@ -87,19 +97,12 @@ REGIMES = (
         ccd_noise_e=3.0,
         darks=20,
     ),
-    Regime("2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, 0.2 px rms", 2000, 4.5, 0.2, 1.0, rms_px=0.2, ccd_noise_e=3.0),
-    Regime(
-        "2000 e⁻, core 20 % of 4.5 px, CCD of 3 e⁻, 1 px rms, correlated 0.98, 200 frames",
-        2000,
-        4.5,
-        0.2,
-        1.0,
-        rms_px=1.0,
-        correlation=0.98,
-        n=200,
-        ccd_noise_e=3.0,
-        least_sequences=8,
-    ),
+    _of_ccd("0.2 px rms", rms_px=0.2),
+    _of_ccd("1 px rms, correlated 0.98, 200 frames", rms_px=1.0, correlation=0.98, n=200, least_sequences=8),
+    _of_ccd("rows of 0.6 e⁻", rows=0.6),
+    _of_ccd("20 darks, columns of 0.95 e⁻", darks=20, columns=0.95),
+    Regime("358 e⁻, core of 3 px, rows of 60 counts", 358, 3, rows=60.0),
+    *(_of_ccd(f"smooth pattern of {noise} e⁻", smooth=noise) for noise in (0.5, 0.95)),
 )
 
 
@@ -141,12 +144,19 @@ def frame(regime: Regime, position: np.ndarray, rng: np.random.Generator) -> np.
     return (counts + READ_NOISE * noise).astype(np.float32)
 
 
-def noise_of_master_dark(regime: Regime, rng: np.random.Generator) -> np.ndarray | float:
-    """Counts that the noise of the darks leaves in every frame."""
-    if not regime.darks:
-        return 0.0
-    sigma = regime.ccd_noise_e or READ_NOISE
-    return sigma / np.sqrt(regime.darks) * rng.standard_normal((SIDE, SIDE)).astype(np.float32)
+def fixed_pattern(regime: Regime, rng: np.random.Generator) -> np.ndarray:
+    """Counts that the noise of the darks and the detector leave in every frame."""
+    total = np.zeros((SIDE, SIDE), np.float32)
+    if regime.darks:
+        sigma = (regime.ccd_noise_e or READ_NOISE) / np.sqrt(regime.darks)
+        total += sigma * rng.standard_normal((SIDE, SIDE)).astype(np.float32)
+    for noise, shape in ((regime.rows, (SIDE, 1)), (regime.columns, (1, SIDE))):
+        if noise:
+            total += noise * rng.standard_normal(shape).astype(np.float32)
+    if regime.smooth:
+        pattern = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 1.0, mode="wrap")
+        total += (regime.smooth / pattern.std() * pattern).astype(np.float32)
+    return total
 
 
 def light(regime: Regime, positions: np.ndarray = AT_REST) -> np.ndarray:
@@ -310,7 +320,7 @@ def trial(regime: Regime, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng([seed, REGIMES.index(regime)])
     positions = motion(regime, rng)
     stars = np.stack([[frame(regime, position, rng) for position in positions] for _ in range(regime.stars)])
-    stars += noise_of_master_dark(regime, rng)
+    stars += fixed_pattern(regime, rng)
     truth, star = -positions, light(regime)
     found = align_star(stars[0], list(stars[1:]))
     mean = ndimage.gaussian_filter(stars[0].mean(axis=0), 2.0)
@@ -322,7 +332,8 @@ def trial(regime: Regime, seed: int) -> dict[str, np.ndarray]:
         "correlation": relative(np.array([peak(correlation_map(f, mean)) for f in stars[0]]), truth),
         "matched": relative(np.array([peak(correlation_map(f - np.median(f), star)) for f in stars[0]]), truth),
     }
-    if not regime.ccd_noise_e and regime.flux_e and regime.n >= 10 and van_trees(regime) > 0.3:
+    knows_all = regime.flux_e and not (regime.ccd_noise_e or regime.rows)
+    if knows_all and regime.n >= 10 and van_trees(regime) > 0.3:
         result["truth"] = relative(with_truth(regime, stars), truth)
     if regime.has_companion:
         moved = found.shifts - (found.shifts - truth).mean(axis=0)

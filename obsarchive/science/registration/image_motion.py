@@ -9,6 +9,7 @@ over the angle, which takes most of the noise from it. No frame is compared with
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,6 +64,8 @@ SIGNIFICANT = 3.0
 """Excess of power over noise, in its own errors, from which a star is not taken for round."""
 NARROW_STEPS = 0.8
 """Width of a posterior, in steps of the grid, below which the parabola through its maximum replaces its mean."""
+MOST_OUT_OF_PLACE, FREE_ROUNDS = 0.15, 6
+"""Light that is not where the shifts say, over that which moves, from which a smooth pattern is looked for; rounds."""
 SHARPER = 5.0
 """Peak of a star without image motion over that of the mean, at most."""
 
@@ -128,6 +131,8 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
         for each in patterned:
             each.remove_pattern(motion.shifts)
         motion = image_motion((star, *more), reach, motion.shifts)
+    if n >= FEW_FRAMES:
+        motion, (star, *_) = _not_held((star, *more), reach, motion)
     shifts, errors = motion.shifts - np.median(motion.shifts, axis=0), motion.errors
     moved = aligned_at(star, shifts, errors)
     if usual.all():
@@ -199,6 +204,33 @@ def _smoothed(known: "_Known", errors: Float64Array, law: MotionLaw) -> ImageMot
         law.rms_px,
         law.correlation,
     )
+
+
+def _not_held(
+    stars: Sequence[Prepared], reach_px: float, motion: ImageMotion
+) -> tuple[ImageMotion, Sequence[Prepared]]:
+    """Return the motion, and the stars, without a pattern of any power that adds to the stars or holds the shifts.
+
+    Neither is known where the shifts are held: pattern and shifts are found in turns, from all that is at rest on.
+    """
+
+    def out_of_place(star: Prepared, motion: ImageMotion) -> float:
+        return abs(star.light_at_rest(motion.shifts, float(np.sqrt(np.mean(motion.errors**2)))))
+
+    before = out_of_place(stars[0], motion)
+    if before < MOST_OUT_OF_PLACE:
+        return motion, stars
+    free, shifts = [copy(star) for star in stars], np.zeros_like(motion.shifts)
+    for _ in range(FREE_ROUNDS):
+        for star in free:
+            star.remove_pattern(shifts, is_smooth=True)
+        found = image_motion(free, reach_px, shifts)
+        change = float(np.sqrt(np.mean((found.shifts - shifts) ** 2)))
+        shifts = found.shifts
+        if change < SETTLED_PX:
+            break
+    # the light of a star that changes its shape is out of place, too, without any pattern
+    return (found, free) if out_of_place(free[0], found) < before / 2 else (motion, stars)
 
 
 def _of_other_shapes(stars: Sequence["_Star"], grid: ShiftGrid, known: "_Known") -> Float64Array:

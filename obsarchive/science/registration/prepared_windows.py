@@ -6,10 +6,8 @@ import numpy as np
 from scipy import fft
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.registration.fixed_pattern import fixed_pattern, light_at_rest
 from obsarchive.science.statistics import median_of_all, robust_sigma
-
-SURE_PATTERN = 5.0
-"""Power of a pattern, in its own errors, from which it is removed."""
 
 
 class Windows(Protocol):
@@ -79,50 +77,32 @@ class Prepared:
         np.minimum(frame, self._cap, out=frame)
         return frame
 
-    def remove_pattern(self, shifts: Float64Array | None = None) -> bool:
+    def remove_pattern(self, shifts: Float64Array | None = None, is_smooth: bool = False) -> bool:
         """Take what is the same in all windows, and is no star, from each: it would hold their shifts at zero.
-
-        The noise of a master dark is white, and stars have no light beyond half a cycle per pixel: the power of the
-        mean there, over what the noise of the windows leaves of it, is that of the pattern. The windows are the sum of
-        the pattern, of a star that moves, and of noise; the pattern is that of least squares at each spatial frequency,
-        given the powers of all three (if nothing moves: Wiener 1949).
 
         Parameters
         ----------
         shifts : ndarray (n, 2), optional
             (dy, dx) that moves the star of each window onto the others [pixel]; zero by default.
+        is_smooth : bool
+            Whether the pattern is also looked for where the star has its light.
 
         Returns
         -------
         bool
             Whether there is a pattern.
         """
-        n, ny, nx = self.shape
-        along_y, along_x = fft.fftfreq(ny), fft.rfftfreq(nx)
-        frequency = np.hypot(along_y[:, np.newaxis], along_x)
-        beyond = frequency > 0.5
-        at_rest, moved, phase = (np.zeros(frequency.shape, complex) for _ in range(3))
-        power = 0.0
-        for i, (dy, dx) in enumerate(np.zeros((n, 2)) if shifts is None else shifts):
-            spectrum = fft.rfft2(self._with_pattern(i))
-            turn = np.outer(np.exp(2j * np.pi * dy * along_y), np.exp(2j * np.pi * dx * along_x))
-            at_rest += spectrum / n
-            moved += spectrum * np.conj(turn) / n
-            phase += turn / n
-            power += float(np.mean(np.abs(spectrum[beyond]) ** 2)) / n
-        left = float(np.mean(np.abs(at_rest[beyond]) ** 2))
-        noise = (power - left) / (n - 1)
-        pattern = left - noise
-        if not pattern > SURE_PATTERN * left / np.sqrt(beyond.sum()):
+        n = len(self)
+        frames, moves = map(self._with_pattern, range(n)), np.zeros((n, 2)) if shifts is None else shifts
+        found = fixed_pattern(frames, moves, self.shape[1:], is_smooth)
+        if found is None:
             return False
-        ring = np.rint(frequency * min(ny, nx)).astype(int)
-        held = np.abs(phase) ** 2
-        star = np.abs(moved) ** 2 - pattern * held - noise
-        of_ring = np.maximum(np.bincount(ring.ravel(), star.ravel()) / np.bincount(ring.ravel()), 0)
-        sure = (of_ring / (of_ring + noise))[ring]
-        found = (at_rest - sure * phase * moved) / (1 + noise / pattern - sure * held)
-        self._pattern = fft.irfft2(found, (ny, nx)).astype(np.float32)
+        self._pattern = found
         return True
+
+    def light_at_rest(self, shifts: Float64Array, error_px: float) -> float:
+        """Return the light at rest that moves by the shifts (n, 2), which have an rms error, over that which moves."""
+        return light_at_rest(map(self.frame, range(len(self))), shifts, error_px, self.shape[1:])
 
     def spectra(self, factor: FloatArray) -> Complex64Array:
         """Return the spectra (n, ny, nx / 2 + 1) of the windows with tapered edges, each times a factor."""

@@ -1,0 +1,176 @@
+"""Fixed pattern of a detector in frames of a star that moves: it would hold their shifts at zero."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, ndimage
+
+from obsarchive.science.arrays import Complex128Array, Float32Array, Float64Array, FloatArray, IndexArray
+
+SURE_PATTERN = 5.0
+"""Power of a pattern, in its own errors, from which it is removed."""
+NO_LIGHT = 0.5
+"""Spatial frequency beyond which stars have no light [cycle/pixel]."""
+LEAST_PERIODS = 5
+"""Periods in a frame from which rows are looked for: with fewer, a star is not as bright beside an axis as on it."""
+LEAST_MOVED = 1e-3
+"""Share of the power of a star that must move to tell it from a pattern."""
+USUAL_MOTION_PX = 2.0
+"""Rms motion that tells, before any shift is known, how much of the light of a star is at rest [pixel]."""
+STAR_LIGHT = 0.025, 0.25
+"""Spatial frequencies at which the light of a star is compared with its motion [cycle/pixel]."""
+BESIDE, ALONG = slice(1, 3), 5
+"""Lines of frequencies next to an axis, and number of frequencies along them, over which a star is smooth."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Means:
+    """Means of the spectra of frames (ny, nx / 2 + 1): as they are, and moved onto each other; and of their powers.
+
+    `phase` is the mean of the factors that move the star to its places, and `noise` the power that the differences of
+    the frames leave in a mean.
+    """
+
+    n: int
+    at_rest: Complex128Array
+    moved: Complex128Array
+    phase: Complex128Array
+    noise: Float64Array
+    frequency: Float64Array
+    ring: IndexArray
+
+    def of_rings(self, values: Float64Array) -> Float64Array:
+        """Return the mean over each ring of frequencies."""
+        mean: Float64Array = np.bincount(self.ring.ravel(), values.ravel()) / np.bincount(self.ring.ravel())
+        return mean
+
+    def of_moving(self, noise: Float64Array) -> Float64Array:
+        """Return the power of each ring in which frames differ by more than their noise."""
+        return self.n * self.of_rings(self.noise - noise)
+
+
+def _means(frames: Iterable[FloatArray], shifts: Float64Array, shape: tuple[int, int]) -> _Means:
+    (ny, nx), n = shape, len(shifts)
+    along_y, along_x = fft.fftfreq(ny), fft.rfftfreq(nx)
+    frequency = np.hypot(along_y[:, np.newaxis], along_x)
+    at_rest, moved, phase = (np.zeros(frequency.shape, complex) for _ in range(3))
+    power = np.zeros(frequency.shape)
+    for frame, (dy, dx) in zip(frames, shifts, strict=True):
+        spectrum = fft.rfft2(frame)
+        turn = np.outer(np.exp(2j * np.pi * dy * along_y), np.exp(2j * np.pi * dx * along_x))
+        at_rest += spectrum / n
+        moved += spectrum * np.conj(turn) / n
+        phase += turn / n
+        power += np.abs(spectrum) ** 2 / n
+    noise = (power - np.abs(at_rest) ** 2) / (n - 1)
+    ring = np.rint(frequency * min(shape)).astype(np.intp)
+    return _Means(n, at_rest, moved, phase, noise, frequency, ring)
+
+
+def fixed_pattern(
+    frames: Iterable[FloatArray], shifts: Float64Array, shape: tuple[int, int], is_smooth: bool = False
+) -> Float32Array | None:
+    """Return what is the same in all frames and is no star.
+
+    The frames are the sum of the pattern, of a star that moves, and of noise. The pattern is that of least squares at
+    each spatial frequency, given the powers of all three (if nothing moves: Wiener 1949). It is the sum of
+
+    - the noise of a master dark, which is white: stars have no light beyond half a cycle per pixel, and the power of
+      the mean there, over what the noise of the frames leaves of it, is that of the pattern;
+    - rows and columns, on the axes of the frequencies: the light of a star there is that of the lines beside them;
+    - if it is smooth, what is brighter in the mean of the frames than in that of the frames moved onto the star.
+
+    Parameters
+    ----------
+    frames : iterable of ndarray (ny, nx)
+        n frames without background.
+    shifts : ndarray (n, 2)
+        (dy, dx) that moves the star of each frame onto the others; all zero where it is not known [pixel].
+    shape : (ny, nx)
+        Of the frames.
+    is_smooth : bool
+        Whether the pattern may have any power at frequencies at which the shifts tell it from a star.
+
+    Returns
+    -------
+    ndarray (ny, nx), or None
+        None if no pattern stands out.
+    """
+    means = _means(frames, shifts, shape)
+    noise, pattern = _powers(np.abs(means.at_rest) ** 2, means.noise, means.frequency)
+    held = np.abs(means.phase) ** 2
+    light = np.abs(means.moved) ** 2 - noise
+    if is_smooth:
+        still = means.of_rings(np.abs(means.at_rest) ** 2 - noise)
+        if shifts.any():
+            # of the light of the star the share `held` is at rest, and of the pattern in what is moved
+            h, star = means.of_rings(held), means.of_rings(light)
+            smooth = (still - h * star) / np.maximum(1 - h**2, LEAST_MOVED)
+        else:
+            h = np.exp(-((2 * np.pi * means.of_rings(means.frequency) * USUAL_MOTION_PX) ** 2))
+            smooth = still - np.maximum(means.of_moving(noise), 0) * h / np.maximum(1 - h, LEAST_MOVED)
+        pattern = np.maximum(pattern, smooth[means.ring])
+    if not pattern.any():
+        return None
+    star = np.maximum(means.of_rings(light - pattern * held), 0)[means.ring]
+    sure = star / (star + noise)
+    found = pattern * (means.at_rest - sure * means.phase * means.moved) / (noise + pattern * (1 - sure * held))
+    return np.asarray(fft.irfft2(found, shape), np.float32)
+
+
+def light_at_rest(frames: Iterable[FloatArray], shifts: Float64Array, error_px: float, shape: tuple[int, int]) -> float:
+    """Return the light that stays at rest, though the shifts say that it moves, over that which moves.
+
+    A star that moves as the shifts say leaves, at each spatial frequency, a known share of its power in the mean of the
+    frames; the rest is in their differences. A fixed pattern adds to the mean; if it holds the shifts, the differences
+    are greater than they explain, and the result is negative.
+
+    Parameters
+    ----------
+    frames, shifts, shape
+        As of :func:`fixed_pattern`.
+    error_px : float
+        Rms error of the shifts along an axis [pixel].
+
+    Returns
+    -------
+    float
+        Zero if not significant.
+    """
+    means = _means(frames, shifts, shape)
+    of_noise, _ = _powers(np.abs(means.at_rest) ** 2, means.noise, means.frequency)
+    k, modes = means.of_rings(means.frequency), np.bincount(means.ring.ravel())
+    held = means.of_rings(np.abs(means.phase) ** 2) * np.exp(-((2 * np.pi * k * error_px) ** 2))
+    mean, left = means.of_rings(np.abs(means.at_rest) ** 2), means.of_rings(means.noise)
+    moving = means.of_moving(of_noise)
+    excess = (mean - left) * (1 - held) - moving * held
+    error = np.hypot(mean * (1 - held), means.n * left * held / np.sqrt(means.n)) / np.sqrt(modes)
+    inside = (k > STAR_LIGHT[0]) & (k < STAR_LIGHT[1])
+    if abs(np.sum((excess / error)[inside])) < SURE_PATTERN * np.sqrt(inside.sum()):
+        return 0.0
+    return float(np.sum((modes * excess)[inside]) / np.sum((modes * np.abs(moving))[inside]))
+
+
+def _powers(left: Float64Array, noise: Float64Array, frequency: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Return the powers of noise and pattern in the mean of the frames, at each frequency.
+
+    Given are that of the mean, and what the noise leaves of it by the differences of the frames.
+    """
+    beyond = frequency > NO_LIGHT
+    usual, white = float(np.mean(left[beyond])), float(np.mean(noise[beyond]))
+    is_sure = usual - white > SURE_PATTERN * usual / np.sqrt(beyond.sum())
+    of_noise, pattern = np.full(left.shape, white), np.full(left.shape, usual - white if is_sure else 0.0)
+    for axis in (0, 1):
+        # line 0 is that of the axis
+        lines, noises, along = (np.moveaxis(values, axis, 0) for values in (left, noise, frequency))
+        # rows that differ from frame to frame are a noise of their own, and no pattern
+        here = float(np.mean(noises[0]))
+        beside = ndimage.uniform_filter1d(lines[BESIDE].mean(axis=0), ALONG, mode="nearest")
+        expected = np.maximum(np.maximum(beside, here), np.finfo(float).tiny)
+        over = (lines[0] / expected)[along[0] > (LEAST_PERIODS - 0.5) * along[0, 1]]
+        # of a real transform all frequencies along y, but not those along x, are there twice
+        if np.mean(over) - 1 > SURE_PATTERN / np.sqrt(over.size / (1 + axis)):
+            np.moveaxis(of_noise, axis, 0)[0] = here
+            np.moveaxis(pattern, axis, 0)[0] += np.maximum(lines[0] - expected, 0)
+    return of_noise, pattern
