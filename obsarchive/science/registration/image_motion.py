@@ -64,8 +64,9 @@ SIGNIFICANT = 3.0
 """Excess of power over noise, in its own errors, from which a star is not taken for round."""
 NARROW_STEPS = 0.8
 """Width of a posterior, in steps of the grid, below which the parabola through its maximum replaces its mean."""
-MOST_OUT_OF_PLACE, FREE_ROUNDS = 0.15, 6
-"""Light that is not where the shifts say, over that which moves, from which a smooth pattern is looked for; rounds."""
+LEAST_AT_REST, MOST_AT_REST, FREE_ROUNDS = -0.3, 0.1, 6
+"""Light at rest that moves by the shifts, over that which moves, beyond which a smooth pattern is looked for; rounds.
+What was taken away as a pattern leaves -0.1 to -0.2."""
 SHARPER = 5.0
 """Peak of a star without image motion over that of the mean, at most."""
 
@@ -214,11 +215,11 @@ def _not_held(
     Neither is known where the shifts are held: pattern and shifts are found in turns, from all that is at rest on.
     """
 
-    def out_of_place(star: Prepared, motion: ImageMotion) -> float:
-        return abs(star.light_at_rest(motion.shifts, float(np.sqrt(np.mean(motion.errors**2)))))
+    def is_in_place(star: Prepared, motion: ImageMotion) -> bool:
+        error_px = float(np.sqrt(np.mean(motion.errors**2)))
+        return LEAST_AT_REST < star.light_at_rest(motion.shifts, error_px) < MOST_AT_REST
 
-    before = out_of_place(stars[0], motion)
-    if before < MOST_OUT_OF_PLACE:
+    if is_in_place(stars[0], motion):
         return motion, stars
     free, shifts = [copy(star) for star in stars], np.zeros_like(motion.shifts)
     for _ in range(FREE_ROUNDS):
@@ -230,7 +231,7 @@ def _not_held(
         if change < SETTLED_PX:
             break
     # the light of a star that changes its shape is out of place, too, without any pattern
-    return (found, free) if out_of_place(free[0], found) < before / 2 else (motion, stars)
+    return (found, free) if is_in_place(free[0], found) else (motion, stars)
 
 
 def _of_other_shapes(stars: Sequence["_Star"], grid: ShiftGrid, known: "_Known") -> Float64Array:
