@@ -18,7 +18,7 @@ def smoothed(shifts: Float64Array, errors: Float64Array) -> tuple[Float64Array, 
     """Compute the posterior shifts of frames of which each tells its own, given an autoregressive motion of any law.
 
     Kalman filter and Rauch-Tung-Striebel smoother (1965, AIAA J. 3, 1445); a frame may be a stray, far from where the
-    others tell. Laws of the motion, all rms (in equal ratios) and correlations, count as the frames make them probable.
+    others tell. Laws of the motion, of any power and correlation, count as the frames make them probable.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def smoothed(shifts: Float64Array, errors: Float64Array) -> tuple[Float64Array, 
     laws = [(least * _RMS_STEP**k, correlation) for k in range(steps + 1) for correlation in _CORRELATIONS]
     found = [_by_law(centred, variances, rms**2, correlation, spread) for rms, correlation in laws]
     evidence = np.array([each[2] for each in found])
-    # any rms is as probable: of those in equal ratios, the larger ones stand for more
+    # any power is as probable: of rms in equal ratios, the larger ones stand for more
     weights = np.exp(evidence - evidence.max()) * [rms**2 for rms, _ in laws]
     weights /= weights.sum()
     means, within = (np.tensordot(weights, np.array([each[k] for each in found]), 1) for k in (0, 1))
