@@ -34,8 +34,8 @@ from obsarchive.science.psf.seeing import measure_width
 from obsarchive.science.psf.seeing_trend import combined_width, trend_with_errors
 from obsarchive.science.psf.stack_noise import noise_of_frames
 from obsarchive.science.psf.strehl import measure_strehl
+from obsarchive.science.registration.frame_measure import LEAST_CORE_PX
 from obsarchive.science.registration.frame_ranking import FrameMeasure, measure, rank_frames
-from obsarchive.science.registration.guide_star import LEAST_CORE_PX
 from obsarchive.science.registration.position_noise import position_errors
 from pipelines.shared.frame_sequence import pixfrac_for
 

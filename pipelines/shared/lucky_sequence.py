@@ -13,6 +13,7 @@ from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import remove_spikes, sharpest_star
 from obsarchive.science.imaging.medians import median_of
 from obsarchive.science.imaging.resampling import Turn
+from obsarchive.science.registration.frame_measure import LEAST_CORE_PX
 from obsarchive.science.registration.frame_orientation import orient
 from obsarchive.science.registration.frame_ranking import (
     MIN_STEADY_FRAMES,
@@ -24,7 +25,6 @@ from obsarchive.science.registration.frame_ranking import (
 )
 from obsarchive.science.registration.frame_ranking import locate as locate_star
 from obsarchive.science.registration.frame_ranking import measure as measure_star
-from obsarchive.science.registration.guide_star import LEAST_CORE_PX
 from obsarchive.science.registration.guide_star_neighbours import centred, followed, light_at, neighbours, smoothed
 from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import star_list

@@ -9,7 +9,7 @@ from obsarchive.science.psf.coverage_scatter import CoverageScatter, coverage_sc
 from obsarchive.science.psf.model import Optics, diffraction_limited_psf, drizzled_response
 from obsarchive.science.psf.stack_noise import StackNoise
 from obsarchive.science.psf.strehl import StrehlResult, measure_strehl
-from obsarchive.science.registration.guide_star import LEAST_CORE_PX
+from obsarchive.science.registration.frame_measure import LEAST_CORE_PX
 
 OPTICS, PIXEL_ARCSEC, SIDE = Optics(2.1, 0.5, 765.0), 0.07, 96
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.registration.guide_star import measure
+from obsarchive.science.registration.frame_measure import measure
 from obsarchive.science.registration.photon_transfer import folded_share, grain_of_rings, sums_of_rings
 from obsarchive.science.registration.position_noise import noise_and_speckles, position_errors
 

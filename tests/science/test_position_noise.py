@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from obsarchive.science.registration.guide_star import measure
+from obsarchive.science.registration.frame_measure import measure
 from obsarchive.science.registration.position_noise import PositionNoise, position_errors
 
 SIDE, CORE, SCALE = 96, 1.1, 7.0

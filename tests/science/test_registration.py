@@ -17,8 +17,8 @@ from obsarchive.science.imaging.combining import combine
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import sharpest_star, without_spikes
 from obsarchive.science.psf.model import Optics, diffraction_limited_psf
+from obsarchive.science.registration.frame_measure import LEAST_CORE_PX, FrameMeasure
 from obsarchive.science.registration.frame_ranking import classify, cut, guide_star, locate, measure, rank_frames
-from obsarchive.science.registration.guide_star import LEAST_CORE_PX, FrameMeasure
 from obsarchive.science.registration.pixel_phase import phase_error
 from obsarchive.science.registration.position_noise import position_errors
 from obsarchive.simulation import scenes

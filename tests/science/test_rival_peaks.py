@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from obsarchive.science.registration.guide_star import measure
+from obsarchive.science.registration.frame_measure import measure
 from obsarchive.science.registration.position_noise import position_errors
 from obsarchive.science.registration.rival_peaks import rival_of
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.psf.stack_noise import aligned_noise, noise_of_frames
-from obsarchive.science.registration.guide_star import measure
+from obsarchive.science.registration.frame_measure import measure
 
 SIDE, SIGMA, SEARCHED, LIGHT, SKY = 64, 1.1, 1.08, 900.0, 0.3
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array
-from obsarchive.science.registration.guide_star import FrameMeasure
+from obsarchive.science.registration.frame_measure import FrameMeasure
 from obsarchive.science.registration.position_noise import noise_and_speckles
 from obsarchive.science.statistics import robust_sigma
 

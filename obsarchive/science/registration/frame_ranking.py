@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from obsarchive.science.arrays import BoolArray, Float64Array, FloatArray, IndexArray
-from obsarchive.science.registration.guide_star import FrameMeasure, GuideStar, guide_star, locate, measure
+from obsarchive.science.registration.frame_measure import FrameMeasure, measure
+from obsarchive.science.registration.guide_star import GuideStar, guide_star, locate
 from obsarchive.science.registration.windows import cut
 from obsarchive.science.statistics import median_of_all
 
