@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 
 from obsarchive.science.registration.alignment import Alignment, align
 from obsarchive.science.registration.image_motion import align_star, image_motion
@@ -189,15 +188,6 @@ def test_rows_and_columns_of_the_detector_do_not_hold_the_frames(kind: str, shap
     error, said = with_pattern(rows_of(kind).reshape(shape), 3)
     # 0.10 without them
     assert error < 0.125
-    assert 0.8 < error / said < 1.25
-
-
-@pytest.mark.parametrize("noise_e", [0.5, 2.0])
-def test_a_smooth_pattern_of_the_detector_does_not_hold_the_frames(noise_e: float) -> None:
-    pattern = gaussian_filter(np.random.default_rng(7).standard_normal((96, 96)), 1.0, mode="wrap")
-    error, said = with_pattern(noise_e / pattern.std() * pattern, 3)
-    # held where they are, frames would be wrong by 1.9, with a twentieth of it claimed
-    assert error < 0.14
     assert 0.8 < error / said < 1.25
 
 

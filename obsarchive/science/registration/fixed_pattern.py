@@ -14,12 +14,6 @@ NO_LIGHT = 0.5
 """Spatial frequency beyond which stars have no light [cycle/pixel]."""
 LEAST_PERIODS = 5
 """Periods in a frame from which rows are looked for: with fewer, a star is not as bright beside an axis as on it."""
-LEAST_MOVED = 1e-3
-"""Share of the power of a star that must move to tell it from a pattern."""
-USUAL_MOTION_PX = 2.0
-"""Rms motion that tells, before any shift is known, how much of the light of a star is at rest [pixel]."""
-STAR_LIGHT = 0.025, 0.25
-"""Spatial frequencies at which the light of a star is compared with its motion [cycle/pixel]."""
 BESIDE, ALONG = slice(1, 3), 5
 """Lines of frequencies next to an axis, and number of frequencies along them, over which a star is smooth."""
 
@@ -45,10 +39,6 @@ class _Means:
         mean: Float64Array = np.bincount(self.ring.ravel(), values.ravel()) / np.bincount(self.ring.ravel())
         return mean
 
-    def of_moving(self, noise: Float64Array) -> Float64Array:
-        """Return the power of each ring in which frames differ by more than their noise."""
-        return self.n * self.of_rings(self.noise - noise)
-
 
 def _means(frames: Iterable[FloatArray], shifts: Float64Array, shape: tuple[int, int]) -> _Means:
     (ny, nx), n = shape, len(shifts)
@@ -68,9 +58,7 @@ def _means(frames: Iterable[FloatArray], shifts: Float64Array, shape: tuple[int,
     return _Means(n, at_rest, moved, phase, noise, frequency, ring)
 
 
-def fixed_pattern(
-    frames: Iterable[FloatArray], shifts: Float64Array, shape: tuple[int, int], is_smooth: bool = False
-) -> Float32Array | None:
+def fixed_pattern(frames: Iterable[FloatArray], shifts: Float64Array, shape: tuple[int, int]) -> Float32Array | None:
     """Return what is the same in all frames and is no star.
 
     The frames are the sum of the pattern, of a star that moves, and of noise. The pattern is that of least squares at
@@ -78,8 +66,7 @@ def fixed_pattern(
 
     - the noise of a master dark, which is white: stars have no light beyond half a cycle per pixel, and the power of
       the mean there, over what the noise of the frames leaves of it, is that of the pattern;
-    - rows and columns, on the axes of the frequencies: the light of a star there is that of the lines beside them;
-    - if it is smooth, what is brighter in the mean of the frames than in that of the frames moved onto the star.
+    - rows and columns, on the axes of the frequencies: the light of a star there is that of the lines beside them.
 
     Parameters
     ----------
@@ -89,8 +76,6 @@ def fixed_pattern(
         (dy, dx) that moves the star of each frame onto the others; all zero where it is not known [pixel].
     shape : (ny, nx)
         Of the frames.
-    is_smooth : bool
-        Whether the pattern may have any power at frequencies at which the shifts tell it from a star.
 
     Returns
     -------
@@ -101,55 +86,12 @@ def fixed_pattern(
     noise, pattern = _powers(np.abs(means.at_rest) ** 2, means.noise, means.frequency)
     held = np.abs(means.phase) ** 2
     light = np.abs(means.moved) ** 2 - noise
-    if is_smooth:
-        still = means.of_rings(np.abs(means.at_rest) ** 2 - noise)
-        if shifts.any():
-            # of the light of the star the share `held` is at rest, and of the pattern in what is moved
-            h, star = means.of_rings(held), means.of_rings(light)
-            smooth = (still - h * star) / np.maximum(1 - h**2, LEAST_MOVED)
-        else:
-            h = np.exp(-((2 * np.pi * means.of_rings(means.frequency) * USUAL_MOTION_PX) ** 2))
-            smooth = still - np.maximum(means.of_moving(noise), 0) * h / np.maximum(1 - h, LEAST_MOVED)
-        pattern = np.maximum(pattern, smooth[means.ring])
     if not pattern.any():
         return None
     star = np.maximum(means.of_rings(light - pattern * held), 0)[means.ring]
     sure = star / (star + noise)
     found = pattern * (means.at_rest - sure * means.phase * means.moved) / (noise + pattern * (1 - sure * held))
     return np.asarray(fft.irfft2(found, shape), np.float32)
-
-
-def light_at_rest(frames: Iterable[FloatArray], shifts: Float64Array, error_px: float, shape: tuple[int, int]) -> float:
-    """Return the light that stays at rest, though the shifts say that it moves, over that which moves.
-
-    A star that moves as the shifts say leaves, at each spatial frequency, a known share of its power in the mean of the
-    frames; the rest is in their differences. A fixed pattern adds to the mean; if it holds the shifts, the differences
-    are greater than they explain, and the result is negative.
-
-    Parameters
-    ----------
-    frames, shifts, shape
-        As of :func:`fixed_pattern`.
-    error_px : float
-        Rms error of the shifts along an axis [pixel].
-
-    Returns
-    -------
-    float
-        Zero if not significant.
-    """
-    means = _means(frames, shifts, shape)
-    of_noise, _ = _powers(np.abs(means.at_rest) ** 2, means.noise, means.frequency)
-    k, modes = means.of_rings(means.frequency), np.bincount(means.ring.ravel())
-    held = means.of_rings(np.abs(means.phase) ** 2) * np.exp(-((2 * np.pi * k * error_px) ** 2))
-    mean, left = means.of_rings(np.abs(means.at_rest) ** 2), means.of_rings(means.noise)
-    moving = means.of_moving(of_noise)
-    excess = (mean - left) * (1 - held) - moving * held
-    error = np.hypot(mean * (1 - held), means.n * left * held / np.sqrt(means.n)) / np.sqrt(modes)
-    inside = (k > STAR_LIGHT[0]) & (k < STAR_LIGHT[1])
-    if abs(np.sum((excess / error)[inside])) < SURE_PATTERN * np.sqrt(inside.sum()):
-        return 0.0
-    return float(np.sum((modes * excess)[inside]) / np.sum((modes * np.abs(moving))[inside]))
 
 
 def _powers(left: Float64Array, noise: Float64Array, frequency: Float64Array) -> tuple[Float64Array, Float64Array]:

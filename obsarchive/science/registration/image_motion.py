@@ -9,7 +9,6 @@ over the angle, which takes most of the noise from it. No frame is compared with
 
 import math
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,9 +44,6 @@ SETTLED_PX = 0.05
 """Iterations stop when the rms change of the shifts is smaller [pixel]."""
 REACH_RMS = 5.0
 """Largest shift of the grid, once the motion is known, in units of its rms."""
-LEAST_AT_REST, MOST_AT_REST, FREE_ROUNDS = -0.3, 0.1, 6
-"""Light at rest that moves by the shifts, over that which moves, beyond which a smooth pattern is looked for; rounds.
-What was taken away as a pattern leaves -0.1 to -0.2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +107,6 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
         for each in patterned:
             each.remove_pattern(motion.shifts)
         motion = image_motion((star, *more), reach, motion.shifts)
-    if n >= FEW_FRAMES:
-        motion, (star, *_) = _not_held((star, *more), reach, motion)
     shifts, errors = motion.shifts - np.median(motion.shifts, axis=0), motion.errors
     moved = aligned_at(star, shifts, errors)
     if usual.all():
@@ -174,7 +168,7 @@ def image_motion(
 
 def _smoothed(known: ShiftPosteriors, errors: Float64Array, law: MotionLaw) -> ImageMotion:
     """Return the motion with the shifts of frames that tell them by themselves drawn to where the law puts them."""
-    is_told = known.errors < NARROW_STEPS * STEP_PX
+    is_told = (known.errors < NARROW_STEPS * STEP_PX) & (errors > 0)
     if is_told.sum() < FEW_FRAMES:
         return ImageMotion(known.shifts, errors, law.rms_px, law.correlation)
     shifts, smaller = smoothed(known.shifts, np.where(is_told, errors, np.inf))
@@ -184,33 +178,6 @@ def _smoothed(known: ShiftPosteriors, errors: Float64Array, law: MotionLaw) -> I
         law.rms_px,
         law.correlation,
     )
-
-
-def _not_held(
-    stars: Sequence[Prepared], reach_px: float, motion: ImageMotion
-) -> tuple[ImageMotion, Sequence[Prepared]]:
-    """Return the motion, and the stars, without a pattern of any power that adds to the stars or holds the shifts.
-
-    Neither is known where the shifts are held: pattern and shifts are found in turns, from all that is at rest on.
-    """
-
-    def is_in_place(star: Prepared, motion: ImageMotion) -> bool:
-        error_px = float(np.sqrt(np.mean(motion.errors**2)))
-        return LEAST_AT_REST < star.light_at_rest(motion.shifts, error_px) < MOST_AT_REST
-
-    if is_in_place(stars[0], motion):
-        return motion, stars
-    free, shifts = [copy(star) for star in stars], np.zeros_like(motion.shifts)
-    for _ in range(FREE_ROUNDS):
-        for star in free:
-            star.remove_pattern(shifts, is_smooth=True)
-        found = image_motion(free, reach_px, shifts)
-        change = float(np.sqrt(np.mean((found.shifts - shifts) ** 2)))
-        shifts = found.shifts
-        if change < SETTLED_PX:
-            break
-    # the light of a star that changes its shape is out of place, too, without any pattern
-    return (found, free) if is_in_place(free[0], found) else (motion, stars)
 
 
 def _of_other_shapes(stars: Sequence[MovingStar], grid: ShiftGrid, known: ShiftPosteriors) -> Float64Array:

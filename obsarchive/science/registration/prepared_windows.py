@@ -6,7 +6,7 @@ import numpy as np
 from scipy import fft
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray
-from obsarchive.science.registration.fixed_pattern import fixed_pattern, light_at_rest
+from obsarchive.science.registration.fixed_pattern import fixed_pattern
 from obsarchive.science.statistics import median_of_all, robust_sigma
 
 
@@ -77,15 +77,13 @@ class Prepared:
         np.minimum(frame, self._cap, out=frame)
         return frame
 
-    def remove_pattern(self, shifts: Float64Array | None = None, is_smooth: bool = False) -> bool:
+    def remove_pattern(self, shifts: Float64Array | None = None) -> bool:
         """Take what is the same in all windows, and is no star, from each: it would hold their shifts at zero.
 
         Parameters
         ----------
         shifts : ndarray (n, 2), optional
             (dy, dx) that moves the star of each window onto the others [pixel]; zero by default.
-        is_smooth : bool
-            Whether the pattern is also looked for where the star has its light.
 
         Returns
         -------
@@ -94,15 +92,11 @@ class Prepared:
         """
         n = len(self)
         frames, moves = map(self._with_pattern, range(n)), np.zeros((n, 2)) if shifts is None else shifts
-        found = fixed_pattern(frames, moves, self.shape[1:], is_smooth)
+        found = fixed_pattern(frames, moves, self.shape[1:])
         if found is None:
             return False
         self._pattern = found
         return True
-
-    def light_at_rest(self, shifts: Float64Array, error_px: float) -> float:
-        """Return the light at rest that moves by the shifts (n, 2), which have an rms error, over that which moves."""
-        return light_at_rest(map(self.frame, range(len(self))), shifts, error_px, self.shape[1:])
 
     def spectra(self, factor: FloatArray) -> Complex64Array:
         """Return the spectra (n, ny, nx / 2 + 1) of the windows with tapered edges, each times a factor."""
