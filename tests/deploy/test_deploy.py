@@ -311,7 +311,7 @@ def test_the_portals_role_is_enough_and_no_more(
     assert post("/search/note?name=HD", quality="good") == 302
     assert post("/users", name="kim", programs="3") == 200
     assert post("/account/tokens", label="x", scope="read") == 200
-    assert client.get("/download/night/20260314/3.tar").status_code == 200
+    assert client.get("/download/night/20260314/3.sh").status_code == 200
     assert post("/users/remove", name="kim") == 302
     assert post("/logout") == 302
     for change in (
