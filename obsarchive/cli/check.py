@@ -1,5 +1,6 @@
 """List what is due: ``obsarchive daemon --check``. Reads everything, changes nothing."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
@@ -18,7 +19,7 @@ from obsarchive.daemon.night_context import Library, Subject
 from obsarchive.daemon.night_files import files_after_look, signatures
 from obsarchive.daemon.raw_copies import differing_listings
 from obsarchive.daemon.raw_scanner import Listing, Scanner, signature
-from obsarchive.daemon.tasks import context_of
+from obsarchive.daemon.tasks import context_of, own_masters
 from obsarchive.database.connect import open_store
 from obsarchive.database.server_version import support_of
 from obsarchive.instruments import Kind
@@ -99,23 +100,24 @@ class _DueSteps:
     """
 
     def __init__(self, config: Config, store: Store, chain: Sequence[ChainEntry]) -> None:
-        self.config, self.store, self.chain = config, store, chain
+        self.store, self.chain = store, chain
         self.ingest, self.max_retries = Ingest(config, store), config.daemon.max_retries
-        self._own = tuple(master for night in store.nights.all() for master in night.masters() if master.own)
+        self._of_observations = [link for link in chain if link.pipeline.scope == "observation"]
+        self._masters = own_masters(store.nights.all())
 
     def report(self, listings: Sequence[Listing]) -> Iterator[str]:
         """Yield what is due for a night and what each of its raw folders holds; the night's own steps come first."""
         found = [list(_documents(listing, self.store, self.ingest)) for listing in listings]
         night = self._night(listings, [observation for group in found for observation in group])
         own, awaits_calibration = self._of_night(night)
+        awaits_references = _awaits_references(night, self.chain)
         for listing, observations in zip(listings, found, strict=True):
-            now, after_calibration, after_references = Counter(own), Counter[str](), Counter[str]()
+            now, after_calibration, after_references = own, Counter[str](), Counter[str]()
             own = Counter()
-            for observation in observations:
-                for link, step in self._of_observation(observation):
-                    awaits_references = "library" in step.uses and _awaits_references(night, self.chain)
-                    counted = after_references if awaits_references else now
-                    (after_calibration if awaits_calibration else counted)[_label(link.pipeline, step)] += 1
+            due = (_due(observation, self._of_observations, self.max_retries) for observation in observations)
+            for link, step in itertools.chain.from_iterable(due):
+                counted = after_references if awaits_references and "library" in step.uses else now
+                (after_calibration if awaits_calibration else counted)[_label(link.pipeline, step)] += 1
             words = [f"due now: {_counted(now) or 'nothing'}"]
             later = {"calibration is done": after_calibration, "references are chosen": after_references}
             words += [f"when the night's {event}: {_counted(steps)}" for event, steps in later.items() if steps]
@@ -130,7 +132,7 @@ class _DueSteps:
         document = self.store.nights.find(name) or {"_id": name}
         files: Sequence[Mapping[str, Any]] = Night(document).raw_entries()
         for listing in listings:
-            files = files_after_look(listing, files, [root.path / name for root in self.config.paths.raw])
+            files = files_after_look(listing, files, self.ingest.raw_folders(name))
         needs = {observation.need for observation in observations}
         seen = {"signature": signatures(files), "needs": [need.to_document() for need in needs]}
         raw = {**as_mapping(document.get("raw_data")), **seen}
@@ -139,16 +141,12 @@ class _DueSteps:
     def _of_night(self, night: Night) -> tuple[Counter[str], bool]:
         """Return the steps of the night itself that are due before its science has ended, and whether that waits."""
         chain = [link for link in self.chain if link.pipeline.scope == "night" and not _follows(link)]
-        context = context_of(night, self._own, Library())
+        context = context_of(night, self._masters, Library())
         before = [link for link in chain if link.pipeline.precedes_science]
         due = {(link.pipeline, step) for link, step in _due(night, chain, self.max_retries)}
         due |= set(planner.stale(night, chain, context))
         waits = planner.is_running(night, before) or any(pipeline.precedes_science for pipeline, _ in due)
         return Counter(_label(pipeline, step) for pipeline, step in due), waits
-
-    def _of_observation(self, observation: Observation) -> Iterator[tuple[ChainEntry, Step]]:
-        chain = [link for link in self.chain if link.pipeline.scope == "observation"]
-        return _due(observation, chain, self.max_retries)
 
 
 def _label(pipeline: Pipeline, step: Step) -> str:

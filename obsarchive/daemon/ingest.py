@@ -172,7 +172,7 @@ class Ingest:
     def _night_files(self, listing: Listing, before: Night) -> None:
         observations = self.store.observations.of_night(listing.night)
         needs = {observation.need for observation in observations if not observation.raw_missing}
-        folders = self._raw_folders(listing.night)
+        folders = self.raw_folders(listing.night)
         others = set(map(str, folders)) - {str(listing.folder)}
         files = files_after_look(listing, before.raw_entries(), folders)
         mine = [{"name": found.raw.name, "folder": str(listing.folder)} for found in listing.files]
@@ -235,11 +235,12 @@ class Ingest:
         """Whether an observation lies in another raw folder too, which counts; different contents are reported."""
         if known.raw_missing or known.raw_folder == listing.folder or _is_gone(known):
             return False
-        problems = differing_observation(known, [found.path for found in files], self._raw_folders(listing.night))
+        problems = differing_observation(known, [found.path for found in files], self.raw_folders(listing.night))
         listing.problems += problems
         return not problems or problems[0].folder == str(listing.folder)
 
-    def _raw_folders(self, night: str) -> list[Path]:
+    def raw_folders(self, night: str) -> list[Path]:
+        """Return the folders of a night below all roots, in the order in which they count."""
         return [root.path / night for root in self.config.paths.raw]
 
     def _taken_by_another_night(self, listing: Listing, name: str, files: list[Found]) -> list[RawProblem]:

@@ -1,6 +1,7 @@
 """Tasks: all that a worker needs to run a step, from documents and configuration."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -107,6 +108,11 @@ def _telescope(config: Config, subject: Subject) -> Telescope | None:
         return None
     name = config.telescope_of(subject.camera, subject.date_utc.date())
     return config.telescope[name] if name else None
+
+
+def own_masters(nights: Iterable[Night]) -> tuple[Master, ...]:
+    """Return the masters that nights made from their own files."""
+    return tuple(master for night in nights for master in night.masters() if master.own)
 
 
 def context_of(night: Night, own: tuple[Master, ...], library: Library) -> NightContext:

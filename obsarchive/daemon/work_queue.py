@@ -12,7 +12,7 @@ from obsarchive.core.masters import Master
 from obsarchive.daemon import planner
 from obsarchive.daemon.endings import PATIENCE
 from obsarchive.daemon.night_context import Library, NightContext, Subject
-from obsarchive.daemon.tasks import context_of
+from obsarchive.daemon.tasks import context_of, own_masters
 from obsarchive.errors import MALFORMED
 from obsarchive.pipeline.chain import ChainEntry, digest_of, steps_of
 from obsarchive.store import BY_RESULTS, StepPath, StepStore, Store
@@ -187,7 +187,7 @@ class WorkQueue:
         former, self._every = self._every, self.store.nights.all_again(self._every)
         self._nights_changed |= self._every is not former
         if self._every is not former and former.keys() != self._every.keys():
-            own = tuple(master for night in self._every.values() for master in night.masters() if master.own)
+            own = own_masters(self._every.values())
             if own != self._own:
                 self._own = own
         return self._every.values()

@@ -1,12 +1,11 @@
 """Fixed pattern of a detector in frames of a star that moves: it would hold their shifts at zero."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft, ndimage
 
-from obsarchive.science.arrays import Complex128Array, Float32Array, Float64Array, FloatArray, IndexArray
+from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 
 SURE_PATTERN = 5.0
 """Power of a pattern, in its own errors, from which it is removed."""
@@ -16,46 +15,6 @@ LEAST_PERIODS = 5
 """Periods in a frame from which rows are looked for: with fewer, a star is not as bright beside an axis as on it."""
 BESIDE, ALONG = slice(1, 3), 5
 """Lines of frequencies next to an axis, and number of frequencies along them, over which a star is smooth."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Means:
-    """Means of the spectra of frames (ny, nx / 2 + 1): as they are, and moved onto each other; and of their powers.
-
-    `phase` is the mean of the factors that move the star to its places, and `noise` the power that the differences of
-    the frames leave in a mean.
-    """
-
-    n: int
-    at_rest: Complex128Array
-    moved: Complex128Array
-    phase: Complex128Array
-    noise: Float64Array
-    frequency: Float64Array
-    ring: IndexArray
-
-    def of_rings(self, values: Float64Array) -> Float64Array:
-        """Return the mean over each ring of frequencies."""
-        mean: Float64Array = np.bincount(self.ring.ravel(), values.ravel()) / np.bincount(self.ring.ravel())
-        return mean
-
-
-def _means(frames: Iterable[FloatArray], shifts: Float64Array, shape: tuple[int, int]) -> _Means:
-    (ny, nx), n = shape, len(shifts)
-    along_y, along_x = fft.fftfreq(ny), fft.rfftfreq(nx)
-    frequency = np.hypot(along_y[:, np.newaxis], along_x)
-    at_rest, moved, phase = (np.zeros(frequency.shape, complex) for _ in range(3))
-    power = np.zeros(frequency.shape)
-    for frame, (dy, dx) in zip(frames, shifts, strict=True):
-        spectrum = fft.rfft2(frame)
-        turn = np.outer(np.exp(2j * np.pi * dy * along_y), np.exp(2j * np.pi * dx * along_x))
-        at_rest += spectrum / n
-        moved += spectrum * np.conj(turn) / n
-        phase += turn / n
-        power += np.abs(spectrum) ** 2 / n
-    noise = (power - np.abs(at_rest) ** 2) / (n - 1)
-    ring = np.rint(frequency * min(shape)).astype(np.intp)
-    return _Means(n, at_rest, moved, phase, noise, frequency, ring)
 
 
 def fixed_pattern(frames: Iterable[FloatArray], shifts: Float64Array, shape: tuple[int, int]) -> Float32Array | None:
@@ -82,15 +41,28 @@ def fixed_pattern(frames: Iterable[FloatArray], shifts: Float64Array, shape: tup
     ndarray (ny, nx), or None
         None if no pattern stands out.
     """
-    means = _means(frames, shifts, shape)
-    noise, pattern = _powers(np.abs(means.at_rest) ** 2, means.noise, means.frequency)
-    held = np.abs(means.phase) ** 2
-    light = np.abs(means.moved) ** 2 - noise
+    (ny, nx), n = shape, len(shifts)
+    along_y, along_x = fft.fftfreq(ny), fft.rfftfreq(nx)
+    frequency = np.hypot(along_y[:, np.newaxis], along_x)
+    at_rest, moved, phase = (np.zeros(frequency.shape, complex) for _ in range(3))
+    power = np.zeros(frequency.shape)
+    for frame, (dy, dx) in zip(frames, shifts, strict=True):
+        spectrum = fft.rfft2(frame)
+        turn = np.outer(np.exp(2j * np.pi * dy * along_y), np.exp(2j * np.pi * dx * along_x))
+        at_rest += spectrum / n
+        moved += spectrum * np.conj(turn) / n
+        phase += turn / n
+        power += np.abs(spectrum) ** 2 / n
+    left = np.abs(at_rest) ** 2
+    noise, pattern = _powers(left, (power - left) / (n - 1), frequency)
     if not pattern.any():
         return None
-    star = np.maximum(means.of_rings(light - pattern * held), 0)[means.ring]
+    held = np.abs(phase) ** 2
+    ring = np.rint(frequency * min(shape)).astype(np.intp)
+    light = np.abs(moved) ** 2 - noise - pattern * held
+    star = np.maximum(np.bincount(ring.ravel(), light.ravel()) / np.bincount(ring.ravel()), 0)[ring]
     sure = star / (star + noise)
-    found = pattern * (means.at_rest - sure * means.phase * means.moved) / (noise + pattern * (1 - sure * held))
+    found = pattern * (at_rest - sure * phase * moved) / (noise + pattern * (1 - sure * held))
     return np.asarray(fft.irfft2(found, shape), np.float32)
 
 

@@ -20,7 +20,7 @@ from obsarchive.science.registration.motion_smoothing import smoothed
 from obsarchive.science.registration.moving_star import MovingStar
 from obsarchive.science.registration.prepared_windows import Prepared, Windows, prepared
 from obsarchive.science.registration.shift_grid import STEP_PX, ShiftGrid
-from obsarchive.science.registration.shift_posteriors import NARROW_STEPS, ShiftPosteriors, moments
+from obsarchive.science.registration.shift_posteriors import NARROW_PX, ShiftPosteriors, moments
 from obsarchive.science.statistics import median_of_all
 
 LEAST_REACH_PX, MAX_REACH_PX = 12.0, 20.0
@@ -167,8 +167,8 @@ def image_motion(
 
 
 def _smoothed(known: ShiftPosteriors, errors: Float64Array, law: MotionLaw) -> ImageMotion:
-    """Return the motion with the shifts of frames that tell them by themselves drawn to where the law puts them."""
-    is_told = (known.errors < NARROW_STEPS * STEP_PX) & (errors > 0)
+    """Return the motion with the shifts of frames that tell them by themselves drawn to where that of all puts them."""
+    is_told = (known.errors < NARROW_PX) & (errors > 0)
     if is_told.sum() < FEW_FRAMES:
         return ImageMotion(known.shifts, errors, law.rms_px, law.correlation)
     shifts, smaller = smoothed(known.shifts, np.where(is_told, errors, np.inf))
@@ -187,7 +187,7 @@ def _of_other_shapes(stars: Sequence[MovingStar], grid: ShiftGrid, known: ShiftP
     frame that motion or turbulence has blurred: the error is that of the maximum of a wrong likelihood (Huber 1967,
     Proc. Fifth Berkeley Symp. 1, 221), where the frame itself and not its neighbours tell its shift.
     """
-    is_told = known.errors < NARROW_STEPS * STEP_PX
+    is_told = known.errors < NARROW_PX
     # the mean of few frames has the shape of each, and single electrons do not tell any
     if len(is_told) < FEW_FRAMES or not is_told.any() or any(star.counts_electrons for star in stars):
         return known.errors

@@ -10,6 +10,7 @@ from obsarchive.science.registration.motion_law import STRAYS
 from obsarchive.science.statistics import median_of_all
 
 _CORRELATIONS = (0.0, 0.5, 0.8, 0.95, 0.99)
+"""Correlations of consecutive frames that are tried."""
 _LEAST_RMS, _MOST_RMS, _RMS_STEP = 0.1, 1.5, 1.4
 """Rms of the motions that are tried: from so many errors, to so many times the rms of the shifts, in such steps."""
 
@@ -65,22 +66,21 @@ def _by_law(
         if i:
             mean = correlation * mean
             variance = correlation**2 * variance + (1 - correlation**2) * power
-        if np.isfinite(variances[i]):
-            apart = shifts[i] - mean
+        apart = shifts[i] - mean
+        total = variance + variances[i]
+        if np.isfinite(total):
             square = apart[0] ** 2 + apart[1] ** 2
-            total = variance + variances[i]
             usual = -np.log(total) - square / 2 / total
             stray = np.log(STRAYS) - np.log(total + spread) - square / 2 / (total + spread)
             if stray > usual:
                 variance += spread
                 total += spread
-            ahead_means[i], ahead[i] = mean, variance
             evidence += max(usual, stray)
-            gain = variance / total
-            mean = mean + gain * apart
-            variance = (1 - gain) * variance
-        else:
-            ahead_means[i], ahead[i] = mean, variance
+        ahead_means[i], ahead[i] = mean, variance
+        # of a frame that tells nothing it is zero
+        gain = variance / total
+        mean = mean + gain * apart
+        variance = (1 - gain) * variance
         means[i], left[i] = mean, variance
     for i in range(n - 2, -1, -1):
         gain = correlation * left[i] / ahead[i + 1]

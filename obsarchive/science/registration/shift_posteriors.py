@@ -9,8 +9,8 @@ from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array
 from obsarchive.science.registration.shift_grid import STEP_PX, ShiftGrid
 from obsarchive.science.registration.subpixel_peaks import vertex
 
-NARROW_STEPS = 0.8
-"""Width of a posterior, in steps of the grid, below which the parabola through its maximum replaces its mean."""
+NARROW_PX = 0.8 * STEP_PX
+"""Width of a posterior, by steps of the grid, below which the parabola through its peak replaces its mean [pixel]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class ShiftPosteriors:
 
     def factor(self, grid: ShiftGrid, i: int) -> Complex64Array:
         """Return the factor by which the spectrum of a frame becomes that of its mean over its shifts."""
-        if len(self.errors) == 2 or self.errors[i] < NARROW_STEPS * STEP_PX:
+        if len(self.errors) == 2 or self.errors[i] < NARROW_PX:
             return grid.moved_to(self.shifts[i], float(self.errors[i]))
         return grid.moved(self.posterior[i])
 
@@ -82,7 +82,7 @@ def moments(steps: Float64Array, posterior: FloatArray, scores: Float32Array) ->
 def _refined(scores: Float32Array, shifts: Float64Array, errors: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Replace the moments of posteriors that are narrower than the grid by vertex and curvature of the likelihood."""
     half = scores.shape[1] // 2
-    for i in np.flatnonzero(errors < NARROW_STEPS * STEP_PX).tolist():
+    for i in np.flatnonzero(errors < NARROW_PX).tolist():
         y, x = (int(np.clip(round(cell), 1, 2 * half - 1)) for cell in shifts[i] / STEP_PX + half)
         lines = scores[i, y - 1 : y + 2, x], scores[i, y, x - 1 : x + 2]
         curvature = [2 * float(line[1]) - float(line[0]) - float(line[2]) for line in lines]
