@@ -150,8 +150,7 @@ class People:
             yield None
             while stream.alive:
                 change = stream.try_next()
-                is_other = change is None or "documentKey" not in change or change["ns"]["coll"] == JOURNAL
-                yield None if change is None or is_other else _act_of(change)
+                yield None if change is None else _act_of(change)
 
     def wake(self) -> None:
         """Have what follows the acts go on at once, to see that it is stopped."""
@@ -185,11 +184,14 @@ def _is_edited(pattern: str) -> Document:
     return {"$gt": [{"$size": found}, 0]}
 
 
-def _act_of(change: Mapping[str, Any]) -> Act:
+def _act_of(change: Mapping[str, Any]) -> Act | None:
+    """Return an act of people; None for other changes, and for one whose document went with its database since."""
+    if "documentKey" not in change or change["ns"]["coll"] == JOURNAL:
+        return None
     collection, document = change["ns"]["coll"], change.get("fullDocument")
-    if collection in (OBSERVATIONS, NIGHTS) or document is None:
+    if collection in (OBSERVATIONS, NIGHTS) or change["operationType"] == "delete":
         return Act(collection, _text(change["documentKey"]["_id"]))
-    return Act.of(collection, document)
+    return None if document is None else Act.of(collection, document)
 
 
 def _text(value: Any) -> str:

@@ -95,6 +95,16 @@ def test_acts_reach_the_disk_as_they_happen(kept: Kept) -> None:
     assert kept.everything() == before
 
 
+def test_a_change_that_is_read_after_the_database_was_dropped_removes_nobody(kept: Kept) -> None:
+    acts = kept.store.people.follow()
+    assert next(acts) is None
+    kept.act()
+    kept.store.users.save("ana", {"programs": ["5"]})  # the stream looks its document up when it is read
+    kept.store.users.remove("ben")
+    kept.drop()
+    assert [act.key for act in acts if act is not None and not act.line] == ['"ben"']
+
+
 def test_edits_of_observations_are_reported_at_once(kept: Kept) -> None:
     documents = [{"_id": "a", "science_program": {"program_id": "4"}, "pipelined": {}}, {"_id": "b"}]
     kept.store.database["objects"].insert_many(documents)
