@@ -44,6 +44,8 @@ class LeaderLock:
 
     def __init__(self, layout: Layout, store: Store, run: str) -> None:
         self.layout, self.store, self.run = layout, store, run
+        self.has_lost_database = False
+        """Whether the database was dropped; who rebuilt it takes that back."""
         self._lock: int | None = None
         self._renewed = 0.0
 
@@ -72,13 +74,8 @@ class LeaderLock:
         """Whether the lease cannot have run out since it was renewed last."""
         return time.monotonic() - self._renewed < LEASE_S - RENEW_S
 
-    def confirm(self) -> bool:
-        """Renew the lease from time to time.
-
-        Returns
-        -------
-        bool
-            False when the lease was gone, with the database that held it, and was taken anew.
+    def confirm(self) -> None:
+        """Renew the lease from time to time; one that is gone, with the database that held it, is taken anew.
 
         Raises
         ------
@@ -87,13 +84,13 @@ class LeaderLock:
         """
         asked = time.monotonic()
         if asked - self._renewed < RENEW_S:
-            return True
+            return
         if self.store.lease.renew(self.run, LEASE_S):
             self._renewed = asked
-            return True
+            return
+        self.has_lost_database = True  # also when it goes away once more before it is rebuilt
         if not self._take():
             raise NotLeader(f"another daemon took over the archive: {self.store.lease.holder()}")
-        return False
 
     def __exit__(
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None

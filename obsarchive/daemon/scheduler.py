@@ -206,8 +206,10 @@ class Scheduler:
         """
         try:
             with outage_as_error():
-                if not leader.confirm():
+                leader.confirm()
+                if leader.has_lost_database:
                     self._start_over()
+                    leader.has_lost_database = False
                 if not self.cluster.alive:
                     self._recover_cluster()
                 self.cycle()

@@ -18,7 +18,7 @@ from obsarchive.daemon.leader import LEASE_S, LeaderLock
 from obsarchive.daemon.requests import Requests
 from obsarchive.daemon.scheduler import Options, Scheduler
 from obsarchive.database.connect import open_database
-from obsarchive.errors import ConfigError, NotLeader
+from obsarchive.errors import ConfigError, NotLeader, ServiceUnavailable
 from obsarchive.execution.cluster import Cluster
 from obsarchive.execution.step_process import ResultState, StepResult
 from obsarchive.pipeline.chain import decision_chain
@@ -156,8 +156,9 @@ def test_a_leader_that_was_frozen_claims_nothing_before_it_knows(
         now = leader._renewed
         monkeypatch.setattr("obsarchive.daemon.leader.time.monotonic", lambda: now + LEASE_S)
         assert not leader.is_certain
-        assert leader.confirm()
+        leader.confirm()
         assert leader.is_certain
+        assert not leader.has_lost_database
 
 
 def test_an_archive_with_the_database_of_another_one_is_refused(store: Store, tmp_path: Path) -> None:
@@ -212,4 +213,30 @@ def test_steps_begun_before_the_loss_of_the_database_is_noticed_are_done(daemon,
     monkeypatch.setattr(daemon, "cycle", noticed_late)
     run(daemon)
     assert begun
+    all_is_done(daemon)
+
+
+def test_a_lost_database_is_rebuilt_although_the_first_attempt_fails(daemon, monkeypatch) -> None:
+    start_over, attempts = daemon._start_over, []
+
+    def fails_once() -> None:
+        attempts.append(daemon.store.users.find("ana"))
+        if len(attempts) == 1:
+            raise ServiceUnavailable("the Dask cluster did not start")
+        start_over()
+
+    def drops_once() -> None:
+        if not attempts:
+            daemon.people.catch_up()
+            daemon.store.database.client.drop_database(daemon.store.database.name)
+        cycle()
+
+    cycle = daemon.cycle
+    daemon.store.users.add("ana", {"programs": ["4"]})
+    monkeypatch.setattr("obsarchive.daemon.leader.RENEW_S", 0.0)
+    monkeypatch.setattr(daemon, "_start_over", fails_once)
+    monkeypatch.setattr(daemon, "cycle", drops_once)
+    run(daemon)
+    assert attempts == [None, None]
+    assert daemon.store.users.find("ana")["programs"] == ["4"]
     all_is_done(daemon)
