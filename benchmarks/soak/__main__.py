@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.soak import report
 from benchmarks.soak.growth import MEASURES, Growth, season
-from benchmarks.soak.run import Result, soak
+from benchmarks.soak.run import Plan, Result, soak
 
 INSIDE = "SOAK_INSIDE"
 
@@ -39,9 +39,9 @@ def main() -> int:
             options.nights, options.seed, options.mongo, pause_s=options.pause, limit_s=60 * options.minutes
         )
     else:
-        result = soak(
-            options.faults, options.seed, options.mongo, nights=options.nights, pause_s=options.pause, keep=options.keep
-        )
+        limit_s = options.limit or float("inf")
+        plan = Plan(options.faults, options.seed, options.mongo, options.nights, options.pause, options.keep, limit_s)
+        result = soak(plan)
     print(text_of(result) if isinstance(result, Result) else text_of_growth(result))
     if options.json:
         options.json.write_text(json.dumps(result.to_json(), indent=1))

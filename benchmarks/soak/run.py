@@ -28,8 +28,43 @@ AT_ONCE = 3
 """Faults that are injected side by side."""
 QUIET_S = 900.0
 """Longest quiet time; most end long before [s]."""
+FOR_THE_END_S = 60.0
+"""Part of a limit that is left for the comparison of the trees [s]."""
+CALM = 3
+"""So often in a row nothing may be left to do."""
 TOLD_S = 60.0
 """So often it is said what is not quiet yet [s]."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a soak does.
+
+    Parameters
+    ----------
+    faults : int
+        How many faults are injected.
+    seed : int
+        Of everything random; with the speed of the machine it decides what happens when.
+    mongo : str
+        ``embedded`` or ``external``.
+    nights : int, optional
+        Nights that the observatory writes.
+    pause_s : float, optional
+        Mean pause between two faults [s].
+    keep : bool, optional
+        Keep the folder in any case.
+    limit_s : float, optional
+        Time that all of it may take [s]: what is not quiet soon enough is a violation.
+    """
+
+    faults: int
+    seed: int
+    mongo: str
+    nights: int = 2
+    pause_s: float = 2.0
+    keep: bool = False
+    limit_s: float = float("inf")
 
 
 @dataclass
@@ -79,56 +114,37 @@ def save_tree(site: Site) -> None:
     subprocess.run(["cp", "-a", str(site.archive), str(site.root / "archive_saved")], check=False, capture_output=True)
 
 
-def soak(faults: int, seed: int, mongo: str, *, nights: int = 2, pause_s: float = 2.0, keep: bool = False) -> Result:
-    """Run an archive, inject faults, wait until all is quiet, and compare with a run without faults.
-
-    Parameters
-    ----------
-    faults : int
-        How many faults are injected.
-    seed : int
-        Of everything random; with the speed of the machine it decides what happens when.
-    mongo : str
-        ``embedded`` or ``external``.
-    nights : int, optional
-        Nights that the observatory writes.
-    pause_s : float, optional
-        Mean pause between two faults [s].
-    keep : bool, optional
-        Keep the folder in any case.
-
-    Returns
-    -------
-    Result
-    """
-    result = Result(faults, seed, mongo, nights)
+def soak(plan: Plan) -> Result:
+    """Run an archive, inject faults, wait until all is quiet, and compare with a run without faults."""
+    result = Result(plan.faults, plan.seed, plan.mongo, plan.nights)
     began = time.monotonic()
-    rng = random.Random(seed)
+    rng = random.Random(plan.seed)
     content = {
         (night, name): data
-        for night in (str(FIRST_NIGHT + number) for number in range(nights))
-        for name, data in make_night(night, seed).items()
+        for night in (str(FIRST_NIGHT + number) for number in range(plan.nights))
+        for name, data in make_night(night, plan.seed).items()
     }
-    with opened(mongo, seed, keep) as site:
-        people = People(site, random.Random(seed + 1))
+    with opened(plan.mongo, plan.seed, plan.keep) as site:
+        people = People(site, random.Random(plan.seed + 1))
         world = World(site, people, rng, content)
         site.start()
         wait_for_daemon(site)
         people.prepare()
         observatory = threading.Thread(target=_observe, args=(world,), daemon=True)
         observatory.start()
-        if nights > 1:
+        if plan.nights > 1:
             _wait_for_products(site)
         people.start()
-        _inject_all(world, faults, pause_s)
+        _inject_all(world, plan.faults, plan.pause_s)
         observatory.join()
         people.stop()
         _restore_raw(world)
         quiet = time.time()
         clean = _CleanRun(site)
-        _wait_until_quiet(site, quiet, result)
+        result.violations = _wait_until_quiet(site, quiet, began + plan.limit_s - FOR_THE_END_S)
         result.quiet_s = round(time.time() - quiet, 1)
-        _judge(world, clean, result)
+        if not result.violations:
+            _judge(world, clean, result)
         if result.violations:
             site.keep, result.kept_in = True, str(site.root)
         result.kinds = dict(sorted(world.counts.items()))
@@ -229,11 +245,12 @@ class _CleanRun:
         return self.archive
 
 
-def _wait_until_quiet(site: Site, since: float, result: Result) -> None:
-    deadline, calm = time.monotonic() + QUIET_S, 0
-    told = time.monotonic()
+def _wait_until_quiet(site: Site, since: float, latest: float) -> list[str]:
+    """Wait until nothing is left to do; return what still is at a time, and where the daemon is then."""
+    began = told = time.monotonic()
+    deadline, calm = min(began + QUIET_S, latest), 0
     rest: list[str] = []
-    while time.monotonic() < deadline and calm < 3:
+    while time.monotonic() < deadline and calm < CALM:
         try:
             rest = invariant.unsettled(site, since)
         except (PyMongoError, OSError, ValueError, LookupError) as err:
@@ -243,8 +260,10 @@ def _wait_until_quiet(site: Site, since: float, result: Result) -> None:
             told = time.monotonic()
             site.say(f"not quiet yet: {'; '.join(rest)}")
         time.sleep(0.7)
-    if rest:
-        result.violations += [f"not settled after {QUIET_S:g} s: {text}" for text in rest]
+    if calm == CALM:
+        return []
+    rest += [f"the daemon said at last: {site.tail('daemon')}", f"and was at: {site.daemon.abort()}"]
+    return [f"not settled after {time.monotonic() - began:.0f} s: {text}" for text in rest]
 
 
 def _judge(world: World, clean: _CleanRun, result: Result) -> None:

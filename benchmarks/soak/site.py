@@ -127,6 +127,15 @@ class Program:
                 if number == signal.SIGKILL:
                     self.process.wait(30)
 
+    def abort(self) -> str:
+        """End a process that may be stuck; return where its main thread was."""
+        self.excuse()
+        self.send(signal.SIGABRT)
+        time.sleep(1.0)  # it writes its stacks, the main thread last
+        written = (self.site.root / f"{self.name}.out").read_text(errors="replace")
+        _, found, stacks = written.rpartition("Fatal Python error: Aborted")
+        return stacks.partition("Extension modules")[0].rpartition("Thread 0x")[2] if found else "no stack"
+
     def stop(self, number: int = signal.SIGTERM) -> int | None:
         """End the process for good; return its exit code."""
         self.wanted = False
@@ -153,7 +162,12 @@ class Site:
         self.raw = [root / folder for folder in RAW]
         self.archive, self.tmp, self.logs = root / "archive", root / "tmp_archive", root / "logs_archive"
         self.port = free_port()
-        self.environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": str(ROOT)}
+        self.environment = {
+            **os.environ,
+            **dict.fromkeys(ONE_THREAD, "1"),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONFAULTHANDLER": "1",
+        }
         for folder in (*self.raw, self.archive, self.tmp, self.logs):
             folder.mkdir(parents=True)
         for folder in (self.archive, self.tmp):
