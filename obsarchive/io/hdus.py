@@ -219,6 +219,11 @@ def read_cards(file: BufferedIOBase) -> tuple[bytes, bool]:
     return bytes(cards), False
 
 
+def beginning(cards: bytes) -> str:
+    """Return in words what is where a header is expected."""
+    return repr(cards[:20].decode("ascii", "replace")) if cards else "nothing"
+
+
 def parse_hdu(cards: bytes, whole: bool, start: int) -> Hdu:
     """Read the few cards that say what an HDU holds and where.
 
@@ -242,7 +247,7 @@ def parse_hdu(cards: bytes, whole: bool, start: int) -> Hdu:
     """
     opening = b"XTENSION= " if start else b"SIMPLE  = "
     if not cards.startswith(opening):
-        raise ValueError(f"expected a header with {opening.decode()}, found {cards[:20]!r}")
+        raise ValueError(f"expected a FITS header with {opening.decode().strip(' =')}, found {beginning(cards)}")
     if not whole:
         raise ValueError(f"expected an END card, found none in {len(cards)} bytes")
     values = _scanned_values(cards)

@@ -23,7 +23,7 @@ from obsarchive.core.document_types.observations import HeaderCard
 from obsarchive.errors import BadRawData
 from obsarchive.io.amplifiers import Mosaic, mosaic_of
 from obsarchive.io.compression import explained, open_stream, packing_of
-from obsarchive.io.hdus import PRINTABLE, Hdu, Mask, Stack, image_of, parse_hdu, read_cards, read_plane, walk
+from obsarchive.io.hdus import PRINTABLE, Hdu, Mask, Stack, beginning, image_of, parse_hdu, read_cards, read_plane, walk
 from obsarchive.io.image_headers import ImageHdu, Role, role_of
 from obsarchive.io.image_roles import assign_roles, refuse_colours
 
@@ -190,7 +190,7 @@ def read_header(path: Path) -> fits.Header:
     with explained(path), open_stream(path) as stream:
         cards, whole = read_cards(stream)
         if not cards.startswith(b"SIMPLE"):
-            raise BadRawData(f"{path.name}: expected a FITS header, found {cards[:20]!r}")
+            raise BadRawData(f"{path.name}: expected a FITS header, found {beginning(cards)}")
         header = _tolerant_header(cards)
         is_plain = not packing_of(path)  # the end of a packed file is far
         is_part = _is_part(header) and (is_plain or expected_frames({"NEXTEND": header.get("NEXTEND")}))

@@ -92,7 +92,9 @@ class LuckySequence(FrameSequence):
         stars = self._stars()
         found = [star for star in stars if star]
         if not found:
-            raise Unprocessable(f"no guide star: none of the {len(self.frames)} frames holds one", "zero_flux")
+            has_values = any(np.isfinite(self.read(i)).any() for i in range(len(stars)))
+            what = "no source stands out in any" if has_values else "no pixel holds a value in any"
+            raise Unprocessable(f"no guide star: {what} of the {len(stars)} frames", "zero_flux")
         # One window and aperture for all, those of the largest image: peaks are compared at equal flux.
         scale = max(star.scale_px for star in found)
         measures, origins = [NO_STAR] * len(stars), np.zeros((len(stars), 2))

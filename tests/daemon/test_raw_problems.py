@@ -111,7 +111,7 @@ def test_problems_are_news_once_and_go_when_corrected(site: Site, caplog: pytest
     assert {name: reason.split(";")[0] for name, reason in reasons.items()} == {
         "date_1.fits": "DATE-OBS is '2026-03-41T21:00:00', which is no day of the calendar",
         "date_2.fits": "DATE-OBS is '2026-03-42T21:00:00', which is no day of the calendar",
-        "empty.fits": "expected a FITS header, found b''",
+        "empty.fits": "expected a FITS header, found nothing",
         "focus.fits": "IMAGETYP is 'focus', a kind that no setting names: add it to science, bias, dark, flat, "
         "seeing or ignored",
         "packed.fits.xz": "packed as .xz, expected .bz2, .gz, .fz or a plain FITS file: pack it again",

@@ -153,3 +153,13 @@ def test_a_watch_is_set_on_the_page_of_the_account(app, archive, as_user) -> Non
     assert not app.store.watches.any(), "watches end with their user"
     ana = as_user("ben")
     assert "No message may be sent to evil.org" in ana.post("/account/watches", **{**fields, "to": "a@evil.org"}).text
+
+
+@pytest.mark.parametrize(("step", "lacks", "word"), [("reduce", "calibration", "waits"), ("pca", "references", "reduced")])
+def test_only_what_lacks_calibration_waits_in_the_plot(archive, as_user, step: str, lacks: str, word: str) -> None:
+    name = archive.toy.observation("3", "late", 60, date_added=utc_now() - timedelta(minutes=90))
+    if lacks == "references":
+        archive.toy.reduced(name)
+    archive.toy.step(name, "bright_star", step, state="lacking", lacks=lacks, finished=utc_now())
+    (lag,) = [each for each in course(as_user("admin").get("/tonight").text)["lags"] if each["id"] == name]
+    assert (lag["open"], word in lag["text"]) == (lacks == "calibration", True)

@@ -105,13 +105,17 @@ def _moment(value: Any) -> datetime | None:
 
 
 def lags_of(cards: Iterable[Card], now: datetime) -> list[Facts]:
-    """Return how long each observation took from its arrival to its last result, or waits since then."""
+    """Return how long each observation took from its arrival to its last result, or waits since then.
+
+    A step that lacks something, such as calibration, has no result yet.
+    """
     found = []
     for card in cards:
         start, came = card.observation.date_utc, as_time(card.observation.document.get("date_added"))
         if start is None or came is None:
             continue
-        ended = [step.record.finished for view in card.pipelines for step in view.steps if step.record.finished]
+        steps = [step for view in card.pipelines for step in view.steps if step.state is not DisplayState.LACKING]
+        ended = [step.record.finished for step in steps if step.record.finished]
         is_open = card.state in UNDER_WAY or not ended
         minutes = max(0.0, ((now if is_open else max(ended)) - came).total_seconds() / 60)
         word = "waits since" if is_open else "reduced after"
