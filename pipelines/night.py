@@ -12,7 +12,7 @@ from obsarchive.config.model import Calibration as CalibrationSettings
 from obsarchive.core.documents import Night
 from obsarchive.core.masters import Master
 from obsarchive.core.values import as_mappings
-from obsarchive.errors import ArchiveError, BadRawData, Lacking, Unprocessable
+from obsarchive.errors import ArchiveError, BadRawData, Lacking, NotReady, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.atomic import sha256
 from obsarchive.io.raw_files import signature
@@ -56,11 +56,13 @@ class Calibration(Pipeline):
             masters.make(mode, files, lambda frames: _combine_darks(work, frames))
         return masters.finish()
 
-    @step(makes=["flat_{filter}.fits"], uses=["flat", "dark", "other_flats"], follows=["darks"])
+    @step(makes=["flat_{filter}.fits"], uses=["flat", "dark", "master_darks", "other_flats"], follows=["darks"])
     def flats(self, work: Workspace) -> dict[str, Any]:
         """Make the master flat of each filter: the clipped mean of dark-subtracted, normalised flats, with mean 1."""
         masters = _NightMasters(work, "flat", _Needed("flat", work.task.calibration))
         path = work.product(f"dark_{FLAT_DARK_MODE}.fits")
+        if not path.exists() and any((m.kind, m.key) == ("dark", FLAT_DARK_MODE) for m in _masters(work)):
+            raise NotReady(f"{path} has gone: the flats wait until it is made again")
         dark, header = fits_products.read_fits(path) if path.exists() else (None, {})
         for name, files in _by(work, "flat", "filter").items():
             if dark is None:
@@ -114,6 +116,11 @@ def _problems_of_flat(frames: Frames, dark: FloatArray) -> Sequence[str]:
 
 def _brightest_flat(frames: Frames) -> float:
     return SATURATED_FLAT * (frames.saturation or np.inf)
+
+
+def _masters(work: Workspace) -> Sequence[Master]:
+    """Masters of the night."""
+    return work.subject.masters() if isinstance(work.subject, Night) else ()
 
 
 def _by(work: Workspace, kind: InputKind, key: str) -> dict[str, list[Path]]:
@@ -202,6 +209,7 @@ class _NightMasters:
         files = [path for path in listed if path.exists()]
         if (len(files) < len(listed) or self._names_others(key, files)) and self._keep_former(key):
             return
+        self.work.require_present(self.kind, listed)
         usable = self._usable(files, inspect)
         good, n_bad = list(usable), len(files) - len(usable)
         bad = f", {n_bad} bad (the last: {self.excluded[-1]['reason']})" if n_bad else ""

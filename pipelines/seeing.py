@@ -74,6 +74,7 @@ class Seeing(Pipeline):
 def _kept(work: Workspace, file: Mapping[str, Any], former: Mapping[str, Any] | None) -> dict[str, Any]:
     """Seeing of a file that has gone since it was measured, with its picture."""
     if former is None:
+        work.require_present("seeing", [file["path"]])
         lacking = {"fwhm_arcsec": None, "reason": "the file has gone and was not measured before"}
         return {"file": file["name"], "date_utc": file["date_utc"], "filter": str(file.get("filter") or ""), **lacking}
     picture = _picture(file)

@@ -20,7 +20,7 @@ class NightContext:
     """State of the night of a subject: raw files, masters, needs, and the masters of all nights."""
 
     raw: Mapping[InputKind, str] = field(default_factory=dict)
-    """Signature of the night's raw files by kind."""
+    """Signature of the night's raw files by kind (:func:`.night_files.signatures`)."""
     masters: tuple[Master, ...] = ()
     """Masters of the subject's night."""
     elsewhere: tuple[Master, ...] = ()

@@ -12,6 +12,9 @@ from obsarchive.core.document_types.nights import NightRawFile
 from obsarchive.core.documents import NIGHT_KINDS
 from obsarchive.daemon.raw_scanner import Found, Listing, signature_of
 
+OF_WHICH = " of which "
+"""Between the signature of all files that are listed and that of those which are there."""
+
 
 def files_after_look(
     listing: Listing, before: Iterable[Mapping[str, Any]], folders: Sequence[Path]
@@ -44,8 +47,14 @@ def files_after_look(
 
 
 def signatures(files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the signature of the listed files of each kind."""
-    return {kind: signature_of(versions(files, kind)) for kind in NIGHT_KINDS}
+    """Return the signature of the listed files of each kind; where some have gone, with that of the others."""
+    found: dict[str, str] = {}
+    for kind in NIGHT_KINDS:
+        found[kind] = signature_of(versions(files, kind))
+        present = [file for file in files if not file.get("missing")]
+        if len(versions(present, kind)) < len(versions(files, kind)):
+            found[kind] += f"{OF_WHICH}{signature_of(versions(present, kind))}"
+    return found
 
 
 def versions(files: Iterable[Mapping[str, Any]], kind: str) -> list[tuple[str, int, int]]:

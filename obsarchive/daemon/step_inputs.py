@@ -6,7 +6,10 @@ from obsarchive.core.documents import NIGHT_KINDS, Night, Observation, StepRecor
 from obsarchive.core.masters import Master
 from obsarchive.core.step_state import State
 from obsarchive.daemon.night_context import BORROWED, Library, NightContext, Subject, masters_for, substitutes
+from obsarchive.daemon.night_files import OF_WHICH
 from obsarchive.pipeline import InputKind, Step
+
+MASTER_DARKS: InputKind = "master_darks"
 
 
 def inputs_of(subject: Subject, step: Step, context: NightContext) -> dict[str, str]:
@@ -45,13 +48,21 @@ def _source(subject: Observation, step: Step) -> str:
 
 def _signature(subject: Subject, use: InputKind, context: NightContext) -> str:
     if isinstance(subject, Night):
-        return context.science if use == "observations" else context.raw.get(use, "")
+        return _signature_of_night(use, context)
     if use == "science":
         return subject.raw_signature
     if use == "library":
         return context.library.signature(subject)
     dark, flat = masters_for(subject.need, context.masters)
     return " ".join(f"{m.label}:{m.signature}" if m else "none" for m in (dark, flat))
+
+
+def _signature_of_night(use: InputKind, context: NightContext) -> str:
+    if use == "observations":
+        return context.science
+    if use == MASTER_DARKS:
+        return " ".join(sorted(f"{m.label}:{m.signature}" for m in context.masters if m.kind == "dark"))
+    return context.raw.get(use, "")
 
 
 def has_other_inputs(
@@ -82,16 +93,24 @@ def has_other_inputs(
         return True
     now.pop("library", None)
     if isinstance(subject, Night) and ended.state is State.DONE:
-        # Files that have gone make nothing stale, also where a lost database took their list along.
-        for use in NIGHT_KINDS:
-            if not now.get(use):
-                before.pop(use, None)
-                now.pop(use, None)
+        _leave_out_what_has_gone(before, now)
     if before != now:
         return True
     if ended.state is State.FAILED:
         return False  # a failed step borrowed nothing; its retries are counted as usual
     return _borrowed(ended, step, subject.night) != _to_borrow(step, subject.night, context)
+
+
+def _leave_out_what_has_gone(before: dict[str, str], now: dict[str, str]) -> None:
+    """Take out of the inputs of a night's step what speaks only of files that have gone: they make nothing stale."""
+    if MASTER_DARKS not in before:  # of an earlier version
+        now.pop(MASTER_DARKS, None)
+    for use in (*NIGHT_KINDS, MASTER_DARKS):
+        if not now.get(use):  # also where a lost database took their list along
+            before.pop(use, None)
+            now.pop(use, None)
+        elif OF_WHICH in now[use]:
+            before[use], now[use] = (each.get(use, "").partition(OF_WHICH)[0] for each in (before, now))
 
 
 def has_lost_cards(ended: StepRecord, pipeline: str, subject: Subject) -> bool:

@@ -13,7 +13,16 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.errors import ConfigError, did_you_mean
 
 InputKind = Literal[
-    "science", "calibration", "library", "dark", "flat", "seeing", "other_darks", "other_flats", "observations"
+    "science",
+    "calibration",
+    "library",
+    "dark",
+    "flat",
+    "seeing",
+    "master_darks",
+    "other_darks",
+    "other_flats",
+    "observations",
 ]
 
 
@@ -74,6 +83,7 @@ def step(  # noqa: PLR0913 - a declaration, all by keyword
         ``library``: the PSF library, which matters again only to a step that found too few references
         (``lacks_references`` of its results) or used one that was removed (``references``). The step runs when the
         references of its night are known; if its settings have ``enough_references``, also when there are as many.
+        ``master_darks``: the master darks of the night.
         ``other_darks``, ``other_flats``: masters of the nearest other nights for what this night lacks.
         ``observations``: what the pipelines found in the night's observations.
     settings : type, optional

@@ -18,7 +18,7 @@ from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.core.masters import Master
 from obsarchive.core.progress import ProgressCallback, no_progress
 from obsarchive.core.values import plain_values
-from obsarchive.errors import ArchiveError, Unprocessable
+from obsarchive.errors import ArchiveError, NotReady, Unprocessable
 from obsarchive.instruments.base import Sectioned
 from obsarchive.io import atomic, fits_products
 from obsarchive.io.permit import required
@@ -118,6 +118,26 @@ class Workspace:
         folder = self.task.scratch
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def require_present(self, use: InputKind, files: Iterable[Path]) -> None:
+        """Have the step tried again later when raw files have gone since it was submitted: their disk may be away.
+
+        Parameters
+        ----------
+        use : str
+            Kind of the raw files.
+        files : iterable of Path
+            Some that the night lists; those that had gone before are no reason to wait.
+
+        Raises
+        ------
+        NotReady
+            One has gone.
+        """
+        expected = set(self.task.files.get(use, ()))
+        gone = next((path for path in files if path in expected and not path.exists()), None)
+        if gone is not None:
+            raise NotReady(f"{gone} has gone since the raw folder was looked at: it is looked at again")
 
     def frames(self, use: InputKind = "science", files: Iterable[Path] | None = None) -> Frames:
         """Open the frames of raw files; compressed files are unpacked once for all steps of an observation or night.

@@ -157,7 +157,12 @@ def test_an_unknown_orientation_claims_no_north(tmp_path: Path, pipeline: type[P
 
 
 def of_a_night(
-    folder: Path, pipeline: type[Pipeline], files: list[str], observations: tuple = (), before: Any = None
+    folder: Path,
+    pipeline: type[Pipeline],
+    files: list[str],
+    observations: tuple = (),
+    before: Any = None,
+    present: tuple[Path, ...] = (),
 ) -> dict[str, TaskResult]:
     """Run the step of a night pipeline, after one that ended with a record."""
     (step,) = pipeline.steps.values()
@@ -181,6 +186,7 @@ def of_a_night(
         folder / "archive",
         folder / "tmp",
         telescopes={"KPNO_2.1m": TELESCOPE.model_copy(update={"cameras": ("VIC",)})},
+        files={"seeing": present},
         observations=observations,
     )
     (folder / "tmp").mkdir(exist_ok=True)
@@ -231,6 +237,9 @@ def test_seeing_of_files_that_have_gone_is_kept(tmp_path: Path) -> None:
     (never,) = of_a_night(tmp_path, Seeing, names).values()
     reasons = [frame["reason"] for frame in never.record["results"]["frames"]]
     assert reasons == ["", "the file has gone and was not measured before", ""]
+    present = tuple(tmp_path / name for name in names)
+    (since,) = of_a_night(tmp_path, Seeing, names, present=present).values()
+    assert (since.event, "1.fits has gone since" in since.message) == ("release", True)
 
 
 @pytest.mark.parametrize("pipeline", [Seeing, StrehlSummary, ContrastSummary])

@@ -11,6 +11,7 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.daemon.night_files import files_after_look
 from obsarchive.daemon.raw_scanner import Scanner
 from obsarchive.execution.step_process import execute
+from obsarchive.execution.work import ResultState, StepResult
 from obsarchive.io import fits_products
 from obsarchive.pipeline import Task
 from obsarchive.simulation.night import write_raw
@@ -31,13 +32,19 @@ class Darks:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_raw(path, rng.normal(1000, 5, (4, 8, 8)).astype(np.uint16), 4, {"MODE_NUM": 6})
 
-    def make(self) -> list[dict]:
+    def look(self) -> None:
         [listing] = Scanner(RawRoot(path=self.raw), 0.0).changed()
         files = files_after_look(listing, self.document["raw_data"]["files"], [self.raw / NIGHT])
         self.document["raw_data"]["files"] = files
-        calibration = Settings(min_darks=2)
-        task = Task("t", Calibration, "darks", self.document, self.layout.root, self.tmp, calibration=calibration)
-        record = execute(task).record
+
+    def run(self, step: str, **files: tuple[Path, ...]) -> StepResult:
+        calibration = Settings(min_darks=2, min_flats=2)
+        places = self.document, self.layout.root, self.tmp
+        return execute(Task("t", Calibration, step, *places, files=files, calibration=calibration))
+
+    def make(self) -> list[dict]:
+        self.look()
+        record = self.run("darks").record
         step = {"state": record["state"], "results": record["results"], "products": record["products"]}
         self.document["calib"] = {"steps": {"darks": step}}
         return record["results"].get("masters", [])
@@ -91,3 +98,31 @@ def test_other_files_make_another_master(darks: Darks) -> None:
         {"MODE_NUM": 6},
     )
     assert [master["frames"] for master in darks.make()] == [12]
+
+
+def test_files_that_went_since_they_were_listed_are_waited_for(darks: Darks) -> None:
+    darks.look()
+    for path in darks.paths:
+        path.unlink()
+    ended = darks.run("darks", dark=tuple(darks.paths))
+    assert ended.state is ResultState.WAITING
+    assert "dark_6_20260314_010000.000000.fits has gone since" in ended.message
+    darks.look()
+    assert darks.run("darks").state is ResultState.LACKING
+
+
+def test_flats_wait_for_a_master_dark_that_went(darks: Darks) -> None:
+    for number in range(2):
+        path = darks.raw / NIGHT / f"flat_0_Si_{NIGHT}_03000{number}.000000.fits"
+        write_raw(path, np.full((4, 8, 8), 9000, np.uint16), 4, {"MODE_NUM": 0})
+    for path in darks.paths:
+        write_raw(path.with_name(path.name.replace("dark_6", "dark_0")), np.ones((4, 8, 8), np.uint16), 4, {})
+    darks.make()
+    master = darks.layout.calibration(NIGHT) / "dark_0.fits"
+    content = master.read_bytes()
+    master.unlink()
+    ended = darks.run("flats")
+    assert ended.state is ResultState.WAITING
+    assert "dark_0.fits has gone" in ended.message
+    master.write_bytes(content)
+    assert darks.run("flats").state is ResultState.DONE

@@ -155,7 +155,9 @@ def test_a_watch_is_set_on_the_page_of_the_account(app, archive, as_user) -> Non
     assert "No message may be sent to evil.org" in ana.post("/account/watches", **{**fields, "to": "a@evil.org"}).text
 
 
-@pytest.mark.parametrize(("step", "lacks", "word"), [("reduce", "calibration", "waits"), ("pca", "references", "reduced")])
+@pytest.mark.parametrize(
+    ("step", "lacks", "word"), [("reduce", "calibration", "waits"), ("pca", "references", "reduced")]
+)
 def test_only_what_lacks_calibration_waits_in_the_plot(archive, as_user, step: str, lacks: str, word: str) -> None:
     name = archive.toy.observation("3", "late", 60, date_added=utc_now() - timedelta(minutes=90))
     if lacks == "references":
