@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from obsarchive.core import document_paths as paths
 from obsarchive.core.archive_paths import Layout
-from obsarchive.core.documents import Observation
+from obsarchive.core.documents import Night, Observation
 from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
 from obsarchive.core.raw_problems import listed
 from obsarchive.core.step_state import State
@@ -84,21 +84,31 @@ class Reconciler:
             observations = self.store.observations.of_night(night)
             names = {name for name in folders_in(self.layout.night(night)) if is_observation(name)}
             self._restore_missed(names, {observation.id for observation in observations}, night)
-            for observation in observations:
-                self._audit(observation)
-                try:
-                    self._keep_up(observation)
-                    if observation.packed and self._lost_tarball(observation):
-                        self.store.observations.set_fields(observation.id, {paths.PACKED: False})
-                except DISK_ERRORS as err:
-                    log.warning("%s: its sidecar file or tarball cannot be looked after: %s", observation.id, err)
-            for found in self.store.nights.all([night]):
-                self._audit(found)
-                try:
-                    write_night_requests(self.layout, found.document)
-                except DISK_ERRORS as err:
-                    log.warning("%s: its requests cannot be written beside its products: %s", night, err)
+            lost = [self._audit_observation(observation) for observation in observations]
+            lost += [self._audit_night(found) for found in self.store.nights.all([night])]
+            if any(lost):
+                self._try_failed_again(night)
             yield night
+
+    def _audit_observation(self, observation: Observation) -> bool:
+        """Check products, sidecar file and tarball; return whether products vanished."""
+        has_lost = self._has_lost(observation)
+        try:
+            self._keep_up(observation)
+            if observation.packed and self._lost_tarball(observation):
+                self.store.observations.set_fields(observation.id, {paths.PACKED: False})
+        except DISK_ERRORS as err:
+            log.warning("%s: its sidecar file or tarball cannot be looked after: %s", observation.id, err)
+        return has_lost
+
+    def _audit_night(self, night: Night) -> bool:
+        """Check products and requests of a night itself; return whether products vanished."""
+        has_lost = self._has_lost(night)
+        try:
+            write_night_requests(self.layout, night.document)
+        except DISK_ERRORS as err:
+            log.warning("%s: its requests cannot be written beside its products: %s", night.id, err)
+        return has_lost
 
     def _restore_missed(self, in_tree: set[str], known: set[str], night: str = "") -> None:
         """Have nights, or observations of a night, restored that somebody removed from the database."""
@@ -150,13 +160,25 @@ class Reconciler:
             write_sidecar(self.layout, document)
             self.store.observations.set_fields(observation.id, {"remembered": said})
 
-    def _audit(self, subject: Subject) -> None:
-        records = self.queue.step_store_of(subject)
+    def _has_lost(self, subject: Subject) -> bool:
+        """Have steps done again whose products vanished; return whether there were any."""
+        has_lost, records = False, self.queue.step_store_of(subject)
         chain = [link for link in self.queue.chain_of(subject) if link.applies(subject.document)]
         for found in missing_products(subject, chain, self.layout):
             path = (found.pipeline.name, found.step.name)
             if records.invalidate(subject.id, path):
                 log.warning("%s %s.%s: made again, %s vanished", subject.id, *path, ", ".join(found.products))
+                has_lost = True
+        return has_lost
+
+    def _try_failed_again(self, night: str) -> None:
+        """Have what failed in a night tried again: it may have missed products that vanished."""
+        subjects: list[Subject] = [*self.store.observations.of_night(night), *self.store.nights.all([night])]
+        for subject in subjects:
+            for link in self.queue.chain_of(subject):
+                for name, record in subject.pipeline(link.pipeline.name).steps().items():
+                    if record.state is State.FAILED and name in link.pipeline.steps and link.applies(subject.document):
+                        self.queue.step_store_of(subject).invalidate(subject.id, (link.pipeline.name, name))
 
     def settle(self, subject: Subject, context: NightContext) -> bool:
         """Apply requests for a redo and set stale steps to waiting.

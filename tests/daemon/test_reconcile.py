@@ -84,6 +84,22 @@ def test_vanished_products_that_the_rule_excludes_do_not_wait(archive: Store, tm
     assert other(archive)["steps"]["write"]["state"] == "done"
 
 
+def test_what_failed_is_tried_again_when_products_vanished(archive: Store, tmp_path: Path) -> None:
+    """A reader may have failed all its attempts before the loss was noticed."""
+    failed = {"state": "failed", "retries": 4, "message": "dark_6.fits: no such file"}
+    done = {"state": "done", "products": [{"name": "dark_6.fits", "bytes": 1}]}
+    archive.observations.set_fields(OBS, {"pipelined.toy.steps.write": failed, "pipelined.other.steps.write": failed})
+    reconciler = Reconciler(WorkQueue(archive, CHAIN[1:], CHAIN[:1], 3), Layout(tmp_path), ObservationEdits(tmp_path))
+    states = []
+    for darks in ({"state": "done", "products": []}, done):
+        archive.nights.set_fields(NIGHT, {"calib.steps.darks": darks})
+        list(reconciler.audit())
+        toy = Observation(archive.observations.find(OBS)).pipeline("toy").step("write")
+        states.append((str(toy.state), toy.retries))
+    assert states == [("failed", 4), ("waiting", 0)]
+    assert other(archive)["steps"]["write"]["state"] == "failed", "its rule excludes it"
+
+
 def test_leftovers_of_any_night_are_swept_once_in_a_run(archive: Store, tmp_path: Path) -> None:
     part = tmp_path / NIGHT / "summary" / ".seeing.png.1234.part"
     part.parent.mkdir(parents=True)
