@@ -17,6 +17,7 @@ from obsarchive.simulation.night import write_raw
 from tests.daemon.conftest import NIGHT, wait_for
 from tests.faults.archives import (
     HEADER,
+    SETTINGS,
     TARGETS,
     FaultSite,
     assert_nothing_is_left_over,
@@ -296,6 +297,24 @@ def test_33_calibration_that_comes_late(site: FaultSite, clean: FaultSite, raw_n
             wait_for(lambda: step_of(store, "Vega").get("results", {}).get("calibration") == "dark_6, flat_Si")
         site.waits_until_settled()
     assert_nothing_is_lost(site, clean, besides=("20260312",))
+
+
+@pytest.mark.parametrize("pattern", ["dark_*", "flat_*", "dark_0*"])
+def test_33_calibration_files_that_are_away_while_masters_are_made(
+    site: FaultSite, clean: FaultSite, tmp_path: Path, pattern: str
+) -> None:
+    """As on a disk that is unmounted after they were listed: they are used when they are back, as they were."""
+    site.change(pipelines=SETTINGS["pipelines"][1:])
+    site.run()
+    away = [path.rename(tmp_path / path.name) for path in site.night.glob(pattern)]
+    site.change(pipelines=SETTINGS["pipelines"])
+    site.run()
+    assert set(site.states().values()) >= {"lacking"}
+    assert not site.step("Vega").get("products")
+    for path in away:
+        path.rename(site.night / path.name)
+    site.run()
+    assert_nothing_is_lost(site, clean)
 
 
 def test_33_science_waits_for_calibration_that_is_due_again(reduced: FaultSite, raw_night: Path) -> None:
