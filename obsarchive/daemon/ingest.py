@@ -148,7 +148,10 @@ class Ingest:
                     self.store.nights.touch(night)
                 if night not in whole:
                     self._restore_night(night)
-                taken += sum(self._from_tree(night, name) for name in names if name not in known)
+                restored = sum(self._from_tree(night, name) for name in names if name not in known)
+                if restored or night not in nights:
+                    self.store.nights.set_fields(night, {"checked": None})  # nobody knows since when it lies there
+                taken += restored
         return taken
 
     def _from_tree(self, night: str, name: str) -> bool:

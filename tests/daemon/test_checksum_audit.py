@@ -91,6 +91,16 @@ def test_a_sound_archive_is_left_alone(site):
     assert utc_now() - site.night().document["checked"] < timedelta(minutes=1)
 
 
+def test_a_night_that_was_restored_from_its_tree_is_read_soon(site):
+    for name in ("objects", "aux"):
+        site.store.database[name].delete_many({})
+    assert site.ingest.tree() == 1
+    flip(site.folder_of / "toy" / f"{OBS}.txt")
+    assert site.check() == 1
+    assert utc_now() - site.night().document["checked"] < timedelta(minutes=1)
+    assert site.check() == 0
+
+
 def test_a_night_is_not_read_before_its_time(site, monkeypatch):
     flip(site.folder_of / "toy" / f"{OBS}.txt")
     assert site.check() == 0

@@ -179,5 +179,5 @@ class NightDocument(TypedDict, total=False):
     look_again: bool
     """Set with that of observations; not read."""
     effects_due: EffectsDue
-    checked: datetime
-    """When its files were last compared with their checksums."""
+    checked: datetime | None
+    """When its files were last compared with their checksums; None where nobody knows since when they lie there."""
