@@ -211,7 +211,7 @@ def _library_psfs(work: Workspace, pixel_arcsec: float) -> list[tuple[FloatArray
         filter=observation.filter,
         stack="100p",
         pixel_arcsec=pixel_arcsec,
-        but=observation.id,
+        but=observation,
     )
     own = [entry for entry in library.entries if entry.night == observation.night]
     near = sorted(own or library.entries, key=lambda entry: abs(entry.date_utc - observation.date_utc))

@@ -10,6 +10,7 @@ from pydantic import PositiveInt
 
 from obsarchive.core.documents import Observation, StepRecord
 from obsarchive.core.step_state import State
+from obsarchive.core.target_names import folded_names
 from obsarchive.errors import Unprocessable
 from obsarchive.figures.previews import Sky, thumbnail
 from obsarchive.io import fits_products, psf_candidates, psf_library
@@ -94,6 +95,8 @@ class _Candidate:
 
     Parameters
     ----------
+    observation : Observation
+        Its observation.
     entries : tuple of Entry
         What the library would hold of it.
     stamps : dict of str to ndarray
@@ -110,6 +113,7 @@ class _Candidate:
         Why it cannot serve: the objection, or a companion.
     """
 
+    observation: Observation
     entries: tuple[Entry, ...]
     stamps: dict[str, Float32Array]
     target: Float32Array
@@ -149,7 +153,7 @@ class _Candidate:
         )
         core_px = float(results.get("core_arcsec") or results.get("fwhm_arcsec") or np.nan) / scale
         against, seen = objection(observation, results), SeenCompanion.of(observation)
-        return cls(entries, stamps, with_margin[STACKS[0]], core_px, against, seen, against or seen.text)
+        return cls(observation, entries, stamps, with_margin[STACKS[0]], core_px, against, seen, against or seen.text)
 
     def others(self, night: Sequence["_Candidate"], library: PsfLibrary) -> dict[str, Float32Array]:
         """Return stamps of other stars of the night and the library, by observation: those that can be references."""
@@ -159,7 +163,7 @@ class _Candidate:
             filter=mine.filter,
             stack=mine.stack,
             pixel_arcsec=mine.pixel_arcsec,
-            but=mine.observation,
+            but=self.observation,
         )
         references = replace(references, entries=references.entries[-MAX_OTHERS:])
         others = dict(zip((entry.observation for entry in references.entries), references.stamps, strict=True))
@@ -180,7 +184,9 @@ class _Candidate:
         """Whether this is another star observed with the same optics, without an objection."""
         mine, its = self.entries[0], other.entries[0]
         same_optics = (mine.telescope, mine.filter) == (its.telescope, its.filter)
-        return same_optics and mine.target != its.target and not self.reason
+        names = set(folded_names(other.observation.document))
+        is_another = mine.target != its.target and names.isdisjoint(folded_names(self.observation.document))
+        return same_optics and is_another and not self.reason
 
     def publish(self, work: Workspace) -> None:
         """Write stamps and thumbnail."""

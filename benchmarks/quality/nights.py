@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from benchmarks.quality.pulls import markdown
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Observation
 from obsarchive.io import fits_products
 from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.names import ObservationName
@@ -192,7 +193,7 @@ def high_contrast(night: Night) -> list[float]:
             filter="Si",
             stack=stack,
             pixel_arcsec=FINE_ARCSEC,
-            but=night.product(target, "").name,
+            but=Observation({"_id": night.product(target, "").name}),
         )
         return snr_at_companion(subtract_star(stamp(target, stack), chosen.stamps, FWHM_PX).snr)
 

@@ -89,9 +89,14 @@ def target_fields(document: Mapping[str, Any]) -> dict[str, Any]:
         ``keys``: its folded names; ``text``: the same in one text; ``parts``: what they hold from each letter on, at
         most `PART` letters; ``folding``: version of the block.
     """
-    keys = list(dict.fromkeys(key for key in map(folded, _names(document)) if key))[:MAX_NAMES]
+    keys = folded_names(document)
     parts = sorted(set().union(*map(_parts, keys)))
     return {"keys": keys, "text": " ".join(keys), "parts": parts, "folding": FOLDING}
+
+
+def folded_names(document: Mapping[str, Any]) -> list[str]:
+    """Return the folded names of the target of an observation, its own one first, by its document."""
+    return list(dict.fromkeys(key for key in map(folded, _names(document)) if key))[:MAX_NAMES]
 
 
 def _names(document: Mapping[str, Any]) -> Iterable[str]:

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from obsarchive import __version__
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Observation
 from obsarchive.core.json_text import json_with_checksum, parse_with_checksum
+from obsarchive.core.target_names import folded, folded_names
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.atomic import atomic_write
@@ -148,7 +150,7 @@ class PsfLibrary:
         members = tuple(entry for entry in found if not entry.is_removed)
         return cls(path, members, tuple(entry for entry in found if entry.is_removed), version)
 
-    def select(self, *, telescope: str, filter: str, stack: str, pixel_arcsec: float, but: str) -> Self:
+    def select(self, *, telescope: str, filter: str, stack: str, pixel_arcsec: float, but: Observation) -> Self:
         """Return the stars that may serve as references of an observation: same optics, another star.
 
         Parameters
@@ -161,22 +163,22 @@ class PsfLibrary:
             Name of the stack that the stamps are cut from.
         pixel_arcsec : float
             Plate scale of the stack [arcsec/pixel].
-        but : str
-            Id of the observation, whose star is excluded.
+        but : Observation
+            The observation, whose star is excluded under all its names.
 
         Returns
         -------
         PsfLibrary
             The library with these entries only.
         """
-        target = target_of(but)
+        names = {folded(target_of(but.id)), *folded_names(but.document)}
         chosen = tuple(
             entry
             for entry in self.entries
             if (entry.telescope, entry.filter, entry.stack) == (telescope, filter, stack)
             and abs(entry.pixel_arcsec / pixel_arcsec - 1) < SAME_SCALE
-            and entry.observation != but
-            and entry.target != target
+            and entry.observation != but.id
+            and folded(entry.target) not in names
         )
         return replace(self, entries=chosen)
 

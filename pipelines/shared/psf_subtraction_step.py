@@ -79,7 +79,7 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     telescope = str(observation.document.get("telescope") or "")
     pixel_arcsec = float(header["PIXSCALE"])
     library = PsfLibrary.read(work.layout).select(
-        telescope=telescope, filter=observation.filter, stack=stack, pixel_arcsec=pixel_arcsec, but=observation.id
+        telescope=telescope, filter=observation.filter, stack=stack, pixel_arcsec=pixel_arcsec, but=observation
     )
     if not library.entries:
         raise Lacking(

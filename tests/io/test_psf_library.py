@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Observation
 from obsarchive.errors import ArchiveError, Unprocessable
 from obsarchive.io import fits_products
 from obsarchive.io.psf_candidates import header_of, offered
@@ -68,10 +69,29 @@ def test_a_target_is_never_its_own_reference(layout: Layout) -> None:
         library.add(entry(4, stack="20p"), stamp(3), "auto")
     library = PsfLibrary.read(layout)
     chosen = library.select(
-        telescope="KPNO_2.1m", filter="Si", stack="100p", pixel_arcsec=entry(0).pixel_arcsec, but=NAMES[0]
+        telescope="KPNO_2.1m",
+        filter="Si",
+        stack="100p",
+        pixel_arcsec=entry(0).pixel_arcsec,
+        but=Observation({"_id": NAMES[0]}),
     )
     assert [found.observation for found in chosen.entries] == [NAMES[1]]
     np.testing.assert_array_equal(chosen.stamps, stamp(2)[None])
+
+
+@pytest.mark.parametrize(
+    ("others", "left"),
+    [([], ["HIP_91262", "Vega"]), (["vega"], ["HIP_91262"]), (["HR 7001", "hip-91262"], ["Vega"]), ("HIP 9126", 2)],
+)
+def test_a_star_under_another_name_is_not_its_own_reference(layout: Layout, others: object, left: object) -> None:
+    with changed(layout) as library:
+        for number, target in enumerate(("HIP_91262", "Vega")):
+            name = f"3_{target}_VIC_Si_o_20260310_110427.040912"
+            library.add(entry(0, observation=name), stamp(number), "auto")
+    mine = Observation({"_id": "3_Alpha_Lyr_VIC_Si_o_20260310_120000.000000", "alternative_names": others})
+    optics = {"telescope": "KPNO_2.1m", "filter": "Si", "stack": "100p", "pixel_arcsec": entry(0).pixel_arcsec}
+    found = [entry.target for entry in PsfLibrary.read(layout).select(**optics, but=mine).entries]
+    assert left in (found, len(found))
 
 
 def test_nothing_new_is_no_new_version(layout: Layout) -> None:

@@ -12,6 +12,7 @@ from scipy import ndimage, optimize
 
 from obsarchive.config.model import Telescope
 from obsarchive.core.archive_paths import Layout
+from obsarchive.core.documents import Observation
 from obsarchive.io import psf_library
 from obsarchive.io.fits_products import read_fits
 from obsarchive.science.imaging.calibration import Calibration
@@ -149,7 +150,7 @@ def test_psfs_of_robo_ao_make_a_library(tmp_path: Path) -> None:
             filter="Si",
             stack="100p",
             pixel_arcsec=0.0215,
-            but=f"3_{name}_VIC_Si_o_20260314_010101.000000",
+            but=Observation({"_id": f"3_{name}_VIC_Si_o_20260314_010101.000000"}),
         )
         assert len(others.entries) == 14
         found = subtract_star(stamp, others.stamps, 5.0)
