@@ -101,6 +101,8 @@ REGIMES = (
     _of_ccd("rows of 0.6 e⁻", rows=0.6),
     _of_ccd("20 darks, columns of 0.95 e⁻", darks=20, columns=0.95),
     Regime("358 e⁻, core of 3 px, rows of 60 counts", 358, 3, rows=60.0),
+    Regime("400 e⁻, core 40 % of 2 px, 0.6 px rms", 400, 2, 0.4, rms_px=0.6),
+    Regime("150 e⁻, core 50 % of 2 px, 0.3 px rms, 200 frames", 150, 2, 0.5, rms_px=0.3, n=200, least_sequences=8),
 )
 
 
@@ -313,7 +315,7 @@ def companion_error(frames: np.ndarray, shifts: np.ndarray) -> np.ndarray:
 def trial(regime: Regime, seed: int) -> dict[str, np.ndarray]:
     """Errors of the shifts of one sequence by several methods, and what was claimed."""
     rng = np.random.default_rng([seed, REGIMES.index(regime)])
-    positions = motion(regime, rng)
+    positions = motion(regime, rng) + rng.uniform(-0.5, 0.5, 2)  # stars do not stand in the middle of a pixel
     stars = np.stack([[frame(regime, position, rng) for position in positions] for _ in range(regime.stars)])
     stars += fixed_pattern(regime, rng)
     truth, star = -positions, light(regime)

@@ -30,8 +30,6 @@ OUTLIER_LIGHT, OUTLIER_SIGMA = 2.0, 6.0
 """A pixel is clipped above so many times the light of the star at its brightest, and so many sigma of noise."""
 SIGNIFICANT = 3.0
 """Excess of power over noise, in its own errors, from which a star is not taken for round."""
-LEAST_TOLD = 0.005
-"""Share of what a star tells of the shifts at frequencies beyond which it is left out."""
 SHARPER = 5.0
 """Peak of a star without image motion over that of the mean, at most."""
 
@@ -219,10 +217,9 @@ def _template(
 ) -> Complex64Array:
     """Return the spectrum of the star from the sum of n moved frames: its round part, and what is surely not round.
 
-    Both are Wiener filtered, by rings of spatial frequencies. The highest, which tell next to nothing of the shifts,
-    are left out: frames that are moved onto a template put their noise where its own is. At frequencies without light
-    that grows with each iteration, until it seems to be a sharp star (Stewart & Grigorieff 2004, Ultramicroscopy 102,
-    67).
+    Both are Wiener filtered, by rings of spatial frequencies. The corners beyond half a cycle per pixel are left out:
+    of sharp stars they hold folded light, which does not move with them. Frames that are moved onto a template put
+    their noise where its own is, which would grow there until it seems to be a sharp star.
     """
     point = grid.phases(centre)
     found = total / n * np.conj(point)
@@ -234,7 +231,6 @@ def _template(
     rest = found - ring[grid.ring]
     excess = grid.ring_mean(np.abs(rest) ** 2) - noise * (1 + SIGNIFICANT / np.sqrt(grid.modes))
     odd = np.clip(excess / np.maximum(excess + noise, 1e-30), 0, 1)
-    told = grid.modes * np.arange(len(ring)) ** 2 * ((ring * share) ** 2 + grid.ring_mean(np.abs(rest) ** 2) * odd**2)
-    is_used = np.cumsum(told[::-1])[::-1] > LEAST_TOLD * told.sum()
-    spectrum: Complex64Array = ((ring * share * is_used)[grid.ring] + rest * (odd * is_used)[grid.ring]) * point
+    share[-1] = odd[-1] = 0
+    spectrum: Complex64Array = ((ring * share)[grid.ring] + rest * odd[grid.ring]) * point
     return spectrum.astype(np.complex64)
