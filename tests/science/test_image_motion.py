@@ -114,6 +114,25 @@ def test_sharp_stars_are_registered_wherever_in_a_pixel_they_stand(y: float, x: 
     assert 0.75 < rms(found.shifts, -positions) / claimed(found) < 1.25
 
 
+@pytest.mark.parametrize("scatter", [0.1, 0.3])
+def test_clouds_make_no_noise(scatter: float) -> None:
+    """A star of 8000 electrons on a CCD, whose light scatters from frame to frame, is registered as a constant one."""
+    found, said = [], []
+    for seed, wide in ((31, 0.0), (31, scatter)):
+        rng = np.random.default_rng(seed)
+        positions, light = 1.5 * rng.standard_normal((60, 2)), 8000 * np.exp(wide * rng.standard_normal(60))
+        y, x = np.mgrid[:64, :64] - 32
+        squares = (y - positions[:, :1, None]) ** 2 + (x - positions[:, 1:, None]) ** 2
+        variance = (4.0 / 2.3548) ** 2
+        stars = light[:, None, None] * np.exp(-squares / 2 / variance) / (2 * np.pi * variance)
+        frames = rng.poisson(stars + 1.0) + 3.0 * rng.standard_normal(stars.shape)
+        motion = align_star(frames.astype(np.float32))
+        found.append(rms(motion.shifts, -positions))
+        said.append(claimed(motion))
+    assert found[1] < 1.2 * found[0]
+    assert 0.75 < found[1] / said[1] < 1.3
+
+
 def test_correlation_with_the_mean_confirms_itself() -> None:
     """A wide core in much halo: shifts by correlation with the frames' own mean are wrong and claim to be right."""
     frames, truth = sequence(358.0, 3, core_fwhm_px=6.0, side=160)

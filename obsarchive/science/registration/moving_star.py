@@ -30,6 +30,8 @@ OUTLIER_LIGHT, OUTLIER_SIGMA = 2.0, 6.0
 """A pixel is clipped above so many times the light of the star at its brightest, and so many sigma of noise."""
 SIGNIFICANT = 3.0
 """Excess of power over noise, in its own errors, from which a star is not taken for round."""
+LIGHT_PX = 4.0
+"""Standard deviation of the Gaussian by which a star is smoothed to measure its light [pixel]."""
 SHARPER = 5.0
 """Peak of a star without image motion over that of the mean, at most."""
 
@@ -145,6 +147,8 @@ class MovingStar:
         spectra = [self._template * np.conj(known.factor(grid, i)) for i in some.tolist()]
         models = fft.irfft2(np.stack(spectra), grid.shape)
         windows = np.array([self._window(i) for i in some.tolist()])
+        # clouds and scintillation are no noise: the likelihood of a shift does not depend on them
+        models *= _light(windows, models, self._scaled)[:, np.newaxis, np.newaxis].astype(np.float32)
         self._scaled = _scaled_noise(windows, models) or self._scaled
         if not self.counts_electrons:
             self._noise = self._with_electrons(float(light.max()))
@@ -181,6 +185,25 @@ def _correlation(grid: ShiftGrid, weights: FloatArray, terms: Sequence[FloatArra
 def _some(n: int) -> IndexArray:
     """Return the numbers of the frames, of `n`, from which noise is measured."""
     return np.unique(np.linspace(0, n - 1, NOISE_FRAMES).astype(int))
+
+
+def _light(windows: Float32Array, models: FloatArray, noise: ScaledPhotonNoise) -> Float64Array:
+    """Return the light (n,) of the star in each frame over the mean, as far as it scatters by more than noise.
+
+    It is summed with smooth weights: a star of another shape is not one of less light.
+    """
+    weights = ndimage.gaussian_filter(models, (0, LIGHT_PX, LIGHT_PX))
+    scale = np.sum(weights * models, axis=(1, 2), dtype=float)
+    if not scale.all():
+        return np.ones(len(models))
+    light = np.sum(weights * windows, axis=(1, 2), dtype=float) / scale
+    mean, scatter = float(light.mean()), float(np.var(light))
+    if mean <= 0 or scatter == 0:
+        return np.ones(len(models))
+    of_noise = np.sum(weights**2 * noise.variance(np.maximum(models, 0)), axis=(1, 2), dtype=float) / scale**2
+    share = max(1 - float(of_noise.mean()) / scatter, 0.0)
+    found: Float64Array = np.maximum(1 + share * (light / mean - 1), 0)
+    return found
 
 
 def _scaled_noise(windows: Float32Array, models: FloatArray) -> ScaledPhotonNoise | None:
