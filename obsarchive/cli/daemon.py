@@ -87,7 +87,7 @@ def _serve(settings: Config, options: Namespace) -> int:
             new = None if scheduler.stopping.is_set() else scheduler.config_watch.new
         is_cut_short = options.once and scheduler.stopping.is_set()
         if options.once:
-            say(summary(scheduler.status.totals, scheduler.watch.problems_count, is_cut_short))
+            say(summary(scheduler.status.totals, scheduler.watch.problems_count, is_cut_short, scheduler.paused))
     log.info("stopped")
     return int(is_cut_short)
 
@@ -100,9 +100,15 @@ def _stop(stop: Callable[[], None], *_: object) -> None:
     watchdog.start()
 
 
-def summary(totals: Counter[str] | dict[str, int], problems: int = 0, is_cut_short: bool = False) -> str:
+def summary(
+    totals: Counter[str] | dict[str, int], problems: int = 0, is_cut_short: bool = False, paused: int = 0
+) -> str:
     """Return in one line how the steps of a run ended, and how many raw files are not understood."""
     words = ", ".join(f"{count} {state}" for state, count in sorted(totals.items()))
     more = f"; {problems} raw file(s) not understood: obsarchive status CONFIG NIGHT says why" if problems else ""
-    end = "stopped before all was done: run it again" if is_cut_short else "nothing is due any more"
+    end = "nothing is due any more"
+    if is_cut_short:
+        end = "stopped before all was done: run it again"
+    elif paused:
+        end = f"{paused} step(s) wait for what is away now, such as a disk: run it again when it is back"
     return f"{end}; steps of this run: {words or 'none'}{more}\n"

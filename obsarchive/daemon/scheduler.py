@@ -151,6 +151,8 @@ class Scheduler:
         self.store.jobs.close_run(not_run=self.run_id)
         if released:
             log.info("released %d step(s) that an earlier run had claimed", released)
+        for records, paths in self._step_stores():
+            records.end_pauses(paths)  # what an earlier run waited for may be there
         recalled = self.ingest.tree()
         if recalled:
             log.info("took up %d observation(s) from the archive tree", recalled)
@@ -192,6 +194,11 @@ class Scheduler:
                 self._report("stopped")
         except ServiceUnavailable as err:
             log.warning("claims are given back at the next start: %s", err)
+
+    @property
+    def paused(self) -> int:
+        """Number of steps that wait for an outer cause to end, such as a disk that is away."""
+        return sum(records.paused(paths) for records, paths in self._step_stores())
 
     def idle(self) -> bool:
         """Whether nothing runs and nothing is due, now or later."""

@@ -380,6 +380,33 @@ class StepStore:
             )
         return released
 
+    def paused(self, paths: Iterable[StepPath]) -> int:
+        """Return the number of steps that wait for an outer cause to end, such as a disk that is away.
+
+        Parameters
+        ----------
+        paths : iterable of (str, str)
+            Pipelines and steps.
+        """
+        return sum(self.collection.count_documents(self._paused(path)) for path in paths)
+
+    def end_pauses(self, paths: Iterable[StepPath]) -> None:
+        """Have steps tried at once that wait for an outer cause to end.
+
+        Parameters
+        ----------
+        paths : iterable of (str, str)
+            Pipelines and steps.
+        """
+        for path in paths:
+            at = self.pipeline_paths(path[0])
+            anew = {at.step(path[1], "not_before"): None, at.step(path[1], "waits"): 0}
+            update_many(self.collection, self._paused(path), {"$set": {**anew, **self.reopened()}})
+
+    def _paused(self, path: StepPath) -> Document:
+        at, step = self.pipeline_paths(path[0]), path[1]
+        return {at.step(step, "state"): str(State.WAITING), at.step(step, "waits"): {"$gt": 0}}
+
     def carry_over(self, pipeline: str, steps: Sequence[str]) -> None:
         """Set to lacking what an earlier version called rejected although it only lacked something.
 

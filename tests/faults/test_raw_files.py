@@ -317,6 +317,21 @@ def test_33_calibration_files_that_are_away_while_masters_are_made(
     assert_nothing_is_lost(site, clean)
 
 
+def test_33_raw_disk_that_is_away_for_a_whole_run(site: FaultSite, clean: FaultSite) -> None:
+    """The run says that it waited in vain; the next one begins at once."""
+    site.change(pipelines=SETTINGS["pipelines"][1:], daemon={"loop_interval_s": 0.02})
+    site.run()
+    site.change(pipelines=SETTINGS["pipelines"])
+    raw = site.night.parent
+    raw.rename(site.folder / "unmounted")
+    said = site.run()
+    assert "wait for what is away now" in said
+    assert "nothing is due" not in said
+    (site.folder / "unmounted").rename(raw)
+    assert "nothing is due any more" in site.run()
+    assert_nothing_is_lost(site, clean)
+
+
 def test_33_science_waits_for_calibration_that_is_due_again(reduced: FaultSite, raw_night: Path) -> None:
     reduced.run()
     write_science(reduced.night, raw_name("late", 50), 5)
