@@ -53,7 +53,7 @@ class Seeing(Pipeline):
                 measured.append(_kept(work, file, former.get(file["name"])))
         valid = [item for item in measured if item["fwhm_arcsec"] is not None]
         if not valid:
-            raise Unprocessable(f"no star in any of the {len(files)} seeing files; the last: {measured[-1]['reason']}")
+            raise Unprocessable(f"no seeing from any of the {len(files)} files; the last: {measured[-1]['reason']}")
         hours = np.array([item["date_utc"].timestamp() / 3600 for item in valid])
         width_h = min(TREND_H, float(np.ptp(hours)) / 6) or TREND_H
         widths, errors = (np.array([item[key] for item in valid]) for key in ("fwhm_arcsec", "fwhm_error_arcsec"))
