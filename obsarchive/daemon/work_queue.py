@@ -14,6 +14,7 @@ from obsarchive.daemon.endings import PATIENCE
 from obsarchive.daemon.night_context import Library, NightContext, Subject
 from obsarchive.daemon.tasks import context_of, own_masters
 from obsarchive.errors import MALFORMED
+from obsarchive.pipeline import Step
 from obsarchive.pipeline.chain import ChainEntry, digest_of, steps_of
 from obsarchive.store import BY_RESULTS, StepPath, StepStore, Store
 
@@ -238,6 +239,29 @@ class WorkQueue:
             or self._has_open(night, self._giving)
             or next(planner.stale(night, self._giving, context), None) is not None
         )
+
+    def has_settled(self, night: Night, step: Step) -> bool:
+        """Return whether the observations that a step of a night reads are still those of the signature it records.
+
+        If not, as where one is made again since, the night has to settle anew.
+
+        Parameters
+        ----------
+        night : Night
+            The night.
+        step : Step
+            A step that is due.
+        """
+        if "observations" not in step.uses:
+            return True
+        observations = self.store.observations
+        if step.gives:
+            is_same = night.reductions == observations.reductions(night.id, self.library_steps, self.library.known)
+        else:
+            is_same = night.science == observations.findings(night.id)
+        if not is_same:
+            self.store.nights.unsettle(night.id, reductions=bool(step.gives))
+        return is_same
 
     def _settle_reductions(self, night: Night) -> None:
         """Set the signature of what the reference stars of a night are chosen from, unless observations may follow."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from obsarchive.core.documents import utc_now
+from obsarchive.core.documents import Night, utc_now
 from obsarchive.core.rules import compile_rule
 from obsarchive.core.step_state import State
 from obsarchive.daemon import planner, step_inputs
@@ -18,7 +18,7 @@ from obsarchive.store import StepUpdate, Store, carried_over
 
 NIGHT = "20260314"
 FIRST, SECOND = (f"3_{name}_VIC_Si_o_20260314_0{i}0000.000000" for i, name in enumerate(("first", "second")))
-CHOICE = ("psflib", "candidates")
+CHOICE, SUMMARY = ("psflib", "candidates"), ("summary", "plot")
 REDUCE, SUBTRACT = ("imaging", "reduce"), ("imaging", "subtract")
 
 
@@ -148,6 +148,35 @@ def test_the_same_results_again_change_no_choice_and_other_results_do(night: Sto
         assert daemon.due()[FIRST] == "reduce"
         daemon.run(FIRST, REDUCE, fwhm=fwhm)
         assert daemon.due() == wanted
+
+
+@pytest.mark.parametrize("path", [CHOICE, SUMMARY])
+def test_a_night_reads_no_observations_that_are_made_again_since(night: Store, path: tuple[str, str]) -> None:
+    """The signature would be that of what they were, and what was read meanwhile would stand for it for good."""
+    daemon = Daemon(night)
+    (declared,) = (link.pipeline.steps[path[1]] for link in daemon.queue.night_chain if link.pipeline.name == path[0])
+
+    def has_settled() -> bool:
+        return daemon.queue.has_settled(Night(night.nights.find(NIGHT) or {}), declared)
+
+    for name in (FIRST, SECOND):
+        daemon.run(name, REDUCE, fwhm=1.0)
+    if path == SUMMARY:
+        daemon.due()
+        daemon.run(NIGHT, CHOICE)
+        for name in (FIRST, SECOND):
+            daemon.run(name, SUBTRACT)
+        rest(night)
+    assert daemon.due()[NIGHT] == path[1]
+    assert has_settled()
+    night.observations.invalidate(FIRST, REDUCE)  # its product vanished
+    assert not has_settled()
+    assert daemon.due() == {FIRST: "reduce"}
+    daemon.run(FIRST, REDUCE, fwhm=1.0)
+    if path == SUMMARY:
+        rest(night)
+    assert daemon.due()[NIGHT] == path[1]
+    assert has_settled()
 
 
 def test_without_results_the_content_of_products_counts_or_why_there_are_none(night: Store) -> None:
