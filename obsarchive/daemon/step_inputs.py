@@ -92,6 +92,8 @@ def has_other_inputs(
     if "library" in now and _misses_references(ended, recorded, subject, context.library):
         return True
     now.pop("library", None)
+    if MASTER_DARKS not in before and (ended.state is State.DONE or not now.get(MASTER_DARKS)):
+        now.pop(MASTER_DARKS, None)  # of an earlier version
     if isinstance(subject, Night) and ended.state is State.DONE:
         _leave_out_what_has_gone(before, now)
     if before != now:
@@ -103,8 +105,6 @@ def has_other_inputs(
 
 def _leave_out_what_has_gone(before: dict[str, str], now: dict[str, str]) -> None:
     """Take out of the inputs of a night's step what speaks only of files that have gone: they make nothing stale."""
-    if MASTER_DARKS not in before:  # of an earlier version
-        now.pop(MASTER_DARKS, None)
     for use in (*NIGHT_KINDS, MASTER_DARKS):
         if not now.get(use):  # also where a lost database took their list along
             before.pop(use, None)

@@ -57,7 +57,9 @@ def test_30_bits_that_flip(reduced: FaultSite, clean: FaultSite) -> None:
         with reduced.store() as store:
             wait_for(lambda: store.database["jobs"].count_documents({"state": "done"}) >= 3)
         reduced.waits_until_settled()
-    assert ended_steps(reduced) == {("3_KOI-2", "add"), ("3_Vega", "note"), ("3_HD_3", "note")}
+    # nobody knows since when a product of a night that was restored is damaged: what was made from it is made again
+    readers = {("3_KOI-2", "note")}
+    assert ended_steps(reduced) == {("3_KOI-2", "add"), ("3_Vega", "note"), ("3_HD_3", "note")} | readers
     assert_nothing_is_lost(reduced, clean)
 
 
