@@ -77,7 +77,17 @@
     );
   };
 
+  // JS9 is set up before the module that reads FITS files has come: both are needed, in whichever order they come.
+  let hasStarted = false;
+  const startIfReady = () => {
+    if (hasStarted || !JS9.inited || !JS9.fits.ready) return;
+    hasStarted = true;
+    start();
+  };
+
   if (typeof JS9 === "undefined") complain("the viewer could not be started");
-  else if (JS9.inited) start();
-  else $(document).on("JS9:ready", start);
+  else {
+    $(document).on("JS9:init JS9:ready astroem:ready", startIfReady);
+    startIfReady();
+  }
 })();

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from test_browser import CHROMIUM, Watched, _log_in, browser, visit
 from toy_archive import NIGHT
 from visitors import PASSWORD
@@ -90,6 +91,22 @@ def test_the_summary_has_plots_and_a_film(visit: Watched, app: Portal, archive: 
     page.get_by_role("button", name="Play").click()
     expect(caption).to_contain_text("1 of 4")
     page.get_by_role("button", name="Pause").click()
+
+
+def _answer_late(page: Page, wait_ms: float, route: Route) -> None:
+    page.wait_for_timeout(wait_ms)
+    route.continue_()
+
+
+def test_the_fits_viewer_waits_for_the_module_that_reads_fits_files(visit: Watched, archive: SimpleNamespace) -> None:
+    """Over a slow line it comes last, and the viewer's own script after JS9 has been set up."""
+    archive.toy.real_image(archive.own)
+    _log_in(visit, "ana")
+    page = visit.page
+    for name, wait_ms in (("viewer.js", 1000), ("astroemw.wasm", 3000)):
+        page.route(f"**/{name}*", partial(_answer_late, page, wait_ms))
+    visit.open(f"/view/{archive.own}/bright_star/100p.fits")
+    page.wait_for_selector("html[data-fits-shown='120']", timeout=20_000)
 
 
 def test_the_fits_viewer_shows_the_image(visit: Watched, archive: SimpleNamespace) -> None:
