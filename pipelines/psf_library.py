@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -126,6 +127,11 @@ class _Candidate:
     def name(self) -> str:
         return self.entries[0].observation
 
+    @cached_property
+    def star(self) -> frozenset[str]:
+        """Names by which the star is known as the same; made once, as each is compared with all others."""
+        return frozenset((self.entries[0].target, *folded_names(self.observation.document)))
+
     @classmethod
     def cut(cls, work: Workspace, observation: Observation, strehl: StepRecord) -> "_Candidate":
         """Cut and publish the stamps of a star."""
@@ -184,9 +190,7 @@ class _Candidate:
         """Whether this is another star observed with the same optics, without an objection."""
         mine, its = self.entries[0], other.entries[0]
         same_optics = (mine.telescope, mine.filter) == (its.telescope, its.filter)
-        names = set(folded_names(other.observation.document))
-        is_another = mine.target != its.target and names.isdisjoint(folded_names(self.observation.document))
-        return same_optics and is_another and not self.reason
+        return same_optics and self.star.isdisjoint(other.star) and not self.reason
 
     def publish(self, work: Workspace) -> None:
         """Write stamps and thumbnail."""

@@ -49,11 +49,10 @@ def files_after_look(
 def signatures(files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the signature of the listed files of each kind; where some have gone, with that of the others."""
     found: dict[str, str] = {}
+    present = [file for file in files if not file.get("missing")]
     for kind in NIGHT_KINDS:
-        found[kind] = signature_of(versions(files, kind))
-        present = [file for file in files if not file.get("missing")]
-        if len(versions(present, kind)) < len(versions(files, kind)):
-            found[kind] += f"{OF_WHICH}{signature_of(versions(present, kind))}"
+        listed, there = versions(files, kind), versions(present, kind)
+        found[kind] = signature_of(listed) + ("" if there == listed else f"{OF_WHICH}{signature_of(there)}")
     return found
 
 

@@ -358,9 +358,9 @@ class Scheduler:
             subject = type(subject)(records.find(subject.id) or subject.document)
         policy = RetryPolicy(utc_now(), self.config.daemon.max_retries, longest_pause(self.config.daemon))
         due = planner.next_step(subject, chain, policy, context)
-        if due is not None and isinstance(subject, Night) and not self.queue.has_settled(subject, due[1]):
-            return False
         if due is not None:
+            if isinstance(subject, Night) and not self.queue.has_settled(subject, due[1]):
+                return False
             return self.tasks.submit_step(subject, records, context, *due)
         waiting = list(planner.open_steps(subject, chain, policy.max_retries))
         if not waiting:
