@@ -52,6 +52,26 @@ def robust_sigma(values: FloatArray) -> float:
     return MAD_TO_SIGMA * median_of_all(np.abs(values - median_of_all(values)))
 
 
+def noise_of_counts(counts: FloatArray) -> float:
+    """Return a robust standard deviation; of mostly zero counts, that of all but the highest percentile.
+
+    Parameters
+    ----------
+    counts : ndarray
+        Of any shape; none of them NaN.
+
+    Returns
+    -------
+    float
+        Standard deviation.
+    """
+    mad = robust_sigma(counts)
+    if mad > 0:
+        return mad
+    # photon-counting frames have a median absolute deviation of zero
+    return float(np.std(counts[counts <= np.percentile(counts, 99)])) or float(np.std(counts))
+
+
 def median_of_known(values: Float64Array, axis: int) -> Float64Array:
     """Compute the median of the finite values along an axis.
 

@@ -13,6 +13,7 @@ from obsarchive.io.raw_frames import Sections
 from obsarchive.io.raw_headers import read_header
 from obsarchive.io.reduction_state import reduction_state
 from obsarchive.pipeline import Workspace
+from obsarchive.science.arrays import BoolArray
 from obsarchive.science.imaging.calibration import Calibration, central_part
 from obsarchive.science.statistics import median_of_all
 
@@ -42,19 +43,32 @@ class Calibrator:
         Kinds of masters that are missing: ``dark``, ``flat``.
     before : dict of str to str
         Kinds that were applied before the frames came here, and the cards that say so.
+    n_hot : int
+        Hot pixels of the frames that the masters do not know.
     """
 
     calibration: Calibration
     masters: tuple[Master, ...]
     missing: tuple[str, ...]
     before: Mapping[str, str] = field(default_factory=dict)
+    n_hot: int = 0
+
+    def without(self, hot: BoolArray) -> "Calibrator":
+        """Return a calibrator that fills hot pixels (ny, nx), too."""
+        if not hot.any():
+            return self
+        known = self.calibration.bad
+        bad = hot if known is None else hot | known
+        n_new = int(bad.sum()) - (0 if known is None else int(known.sum()))
+        return replace(self, calibration=replace(self.calibration, bad=bad), n_hot=self.n_hot + n_new)
 
     @property
     def text(self) -> str:
-        """Names of the masters in use and of missing ones, for the results of a step."""
+        """Names of the masters in use and of missing ones, and hot pixels beyond them, for the results of a step."""
         used = [f"{m.label}" + ("" if m.own else f" ({m.origin})") for m in self.masters]
         earlier = [f"{kind} applied before ({card})" for kind, card in self.before.items()]
-        return ", ".join([*used, *(f"no {kind}" for kind in self.missing), *earlier])
+        hot = [f"{self.n_hot} hot pixel{'s' if self.n_hot > 1 else ''} of the frames"] if self.n_hot else []
+        return ", ".join([*used, *(f"no {kind}" for kind in self.missing), *earlier, *hot])
 
     def saturation(self, level_adu: float | None, place: tuple[float, float] | None = None) -> float:
         """Return the counts above which a calibrated pixel is saturated.

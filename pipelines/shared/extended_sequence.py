@@ -9,12 +9,12 @@ from obsarchive.science.arrays import Float32Array, Float64Array
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.extended_source import Box, find_object, sharpness
 from obsarchive.science.registration.alignment import align
-from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for
+from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for, plain_mean
 
 MAX_PIXELS = 2e7
 """Pixels of all windows together; larger ones are binned for the registration."""
-SAMPLE_FRAMES = 25
-"""The object is looked for in the mean of so many frames."""
+SAMPLE_FRAMES, SUBSETS = 25, 5
+"""The object is looked for in the mean of so many frames, hot pixels in those of subsets."""
 SMOOTH_PX = 1.0
 MIN_KEPT_LIGHT = 0.3
 """Of the usual light: an object with less was behind a cloud, or is not there."""
@@ -49,7 +49,12 @@ class DiscSequence(FrameSequence):
             There is no object in the frames.
         """
         n = len(self.frames)
-        box = find_object(self.mean(range(0, n, max(1, n // SAMPLE_FRAMES))))
+        sample = range(0, n, max(1, n // SAMPLE_FRAMES))
+        means, every = [self.mean(sample[k::SUBSETS]) for k in range(min(SUBSETS, n))], plain_mean(self.frames.shape)
+        self.fill_hot_pixels(means)
+        for mean in means:
+            every.add(mean, 0, 0)
+        box = find_object(every.image())
         windows, binning = self._windows(box)
         found = align(windows, SMOOTH_PX)
         sharp = sharpness(windows, found.shifts, found.template)

@@ -118,6 +118,11 @@ class FaintSequence(FrameSequence):
         (y0, x0), (ny, nx) = corner, shape
         return self.read(i)[y0 : y0 + ny, x0 : x0 + nx]
 
+    def fill_hot_pixels(self, images: Sequence[Float32Array]) -> None:
+        """Fill hot pixels, see :meth:`.FrameSequence.fill_hot_pixels`; in turned frames they have no common place."""
+        if not self.turns:
+            super().fill_hot_pixels(images)
+
     def register(self) -> Registered:
         """Find how the frames are turned, the star, then the shifts of the frames on each other.
 
@@ -217,6 +222,7 @@ class FaintSequence(FrameSequence):
                 self.work.progress(0.2 * k / SUBSETS, "looking for a star")
                 subset = usable[k::SUBSETS]
                 means.append(self.mean(subset[:: max(1, len(subset) // most)]))
+            self.fill_hot_pixels(means)
             images = np.stack(means)
             try:
                 return self._with_others(guide_star(images), images)
@@ -253,6 +259,7 @@ class FaintSequence(FrameSequence):
         if n > MAX_MOVING_FRAMES:
             raise Unprocessable(f"no star stays in one place in the {n} frames, not even in their means", "zero_flux")
         images = [self.read(i) for i in usable]
+        self.fill_hot_pixels(images)
         offsets = _offsets(images, known)
         overlap = [moved(image, *move) for image, move in zip(images, np.rint(offsets).astype(int), strict=True)]
         covered = np.asarray(np.isfinite(overlap).all(axis=0))

@@ -9,7 +9,9 @@ import numpy as np
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray
+from obsarchive.science.imaging.calibration import calibrate
 from obsarchive.science.imaging.drizzle import Drizzle
+from obsarchive.science.imaging.hot_pixels import hot_pixels
 from obsarchive.science.registration.frame_ranking import GuideStar
 from pipelines.shared.calibrator import calibrator
 
@@ -155,6 +157,20 @@ class FrameSequence:
         for done, i in enumerate(indices):
             self.work.progress(begin + (end - begin) * done / len(indices), message)
             yield i, self.calibrator.calibration.apply(self.frames.read(i, self._raw), frame)
+
+    def fill_hot_pixels(self, images: Sequence[Float32Array]) -> None:
+        """Fill hot pixels that the masters do not know, in these images and in every frame that is read from now on.
+
+        Parameters
+        ----------
+        images : sequence of ndarray (ny, nx)
+            Frames, or means or medians of subsets of them, on the pixels of the detector; changed [ADU].
+        """
+        hot = hot_pixels(images)
+        if hot.any():
+            self.calibrator = self.calibrator.without(hot)
+            for image in images:
+                calibrate(image, None, None, hot, image)
 
     def mean(self, indices: Sequence[int]) -> Float32Array:
         """Return the mean of some frames.

@@ -179,6 +179,7 @@ class LuckySequence(FrameSequence):
             return None
         subsets = [range(k, n, SUBSETS) for k in range(SUBSETS)]
         medians = np.stack([self._median(list(subset)) for subset in subsets])
+        self.fill_hot_pixels(list(medians))
         try:
             return guide_star(medians)
         except Unprocessable:

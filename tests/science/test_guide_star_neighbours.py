@@ -66,3 +66,16 @@ def test_frames_in_which_the_neighbour_is_not_known_stay():
     found = followed(np.array([light_at(smoothed(view, CORE_PX), offsets) for view in views]), offsets)
     assert not found.moves.any()
     assert not found.is_odd.any()
+
+
+@pytest.mark.parametrize("n", [6, 20, 60])
+@pytest.mark.parametrize("hit", [{2: (12, -8)}, {1: (-9, 11), 4: (10, 10)}])
+def test_a_cosmic_ray_beside_the_star_is_no_star_that_other_frames_lack(n, hit):
+    rng = np.random.default_rng(5)
+    frames = [frame(rng, {}) for _ in range(n)]
+    for i, (dy, dx) in hit.items():
+        frames[i][SIDE // 2 + dy, SIDE // 2 + dx] += 60.0
+    offsets, moves, is_odd = decided(frames)
+    assert len(offsets) == len(hit)
+    assert not moves.any()
+    assert not is_odd.any()

@@ -8,8 +8,7 @@ from scipy import fft
 
 from obsarchive.science.arrays import Float32Array, Float64Array
 from obsarchive.science.imaging.resampling import without_sharp_pixels
-from obsarchive.science.registration.prepared_windows import noise_of_counts
-from obsarchive.science.statistics import median_of_all
+from obsarchive.science.statistics import median_of_all, noise_of_counts
 
 BACKGROUND_CELLS = 16
 

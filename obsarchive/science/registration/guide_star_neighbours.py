@@ -125,7 +125,8 @@ def followed(light: FloatArray, offsets: IndexArray) -> Followed:
     """Decide which star each frame follows, from the neighbours that it shows.
 
     A star that is there is there in all frames. Of neighbours that are absent in some frames, the pattern that most
-    frames show is right. Frames that follow another star as bright as the guide star show it at the opposite offset.
+    frames show is right; cosmic rays make neighbours in the mean that hardly any frame shows. Frames that follow
+    another star as bright as the guide star show it at the opposite offset.
 
     Parameters
     ----------
@@ -144,14 +145,16 @@ def followed(light: FloatArray, offsets: IndexArray) -> Followed:
     if not known.any():
         return Followed(moves, is_odd)
     usual = np.quantile(light[known], USUAL, axis=0)
-    is_jumping = (light[known] < ABSENT * usual).mean(axis=0) >= LEAST_ABSENT
+    # the light of cosmic rays, which hit a place in very few frames, is in their mean alone
+    is_star = usual > light[known].mean(axis=0)
+    is_jumping = is_star & ((light[known] < ABSENT * usual).mean(axis=0) >= LEAST_ABSENT)
     patterns = light[:, is_jumping] > PRESENT * usual[is_jumping]
     shown, first, which, counts = np.unique(
         patterns[known], axis=0, return_index=True, return_inverse=True, return_counts=True
     )
     if len(shown) < 2:
         return Followed(moves, is_odd)
-    right = max(np.flatnonzero(shown.any(axis=1)), key=lambda i: (counts[i], -first[i]))
+    right = max(range(len(shown)), key=lambda i: (counts[i], -first[i]))
     places, bright = offsets[is_jumping], usual[is_jumping]
     equals = [places[i] for i in np.flatnonzero(shown[right] & (bright >= EQUAL))]
     for i, pattern in zip(np.flatnonzero(known), which.ravel(), strict=True):

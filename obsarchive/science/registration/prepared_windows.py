@@ -7,7 +7,7 @@ from scipy import fft
 
 from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.registration.fixed_pattern import fixed_pattern
-from obsarchive.science.statistics import median_of_all, robust_sigma
+from obsarchive.science.statistics import median_of_all, noise_of_counts
 
 
 class Windows(Protocol):
@@ -121,23 +121,3 @@ def taper(ny: int, nx: int) -> Float32Array:
         ramp = np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5
         sides.append(np.sin(np.pi / 2 * np.clip(ramp / edge, 0, 1)) ** 2)
     return np.outer(*sides).astype(np.float32)
-
-
-def noise_of_counts(counts: FloatArray) -> float:
-    """Return a robust standard deviation; of mostly zero counts, that of all but the highest percentile.
-
-    Parameters
-    ----------
-    counts : ndarray
-        Of any shape; none of them NaN.
-
-    Returns
-    -------
-    float
-        Standard deviation.
-    """
-    mad = robust_sigma(counts)
-    if mad > 0:
-        return mad
-    # photon-counting frames have a median absolute deviation of zero
-    return float(np.std(counts[counts <= np.percentile(counts, 99)])) or float(np.std(counts))
