@@ -1,5 +1,6 @@
 """Lucky imaging of one sequence: its guide star, and the stacks of its frames."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from obsarchive.errors import Unprocessable
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
-from obsarchive.science.arrays import Float32Array, Float64Array
+from obsarchive.science.arrays import Float32Array, Float64Array, IndexArray
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import remove_spikes, sharpest_star
 from obsarchive.science.imaging.medians import median_of
@@ -25,7 +26,14 @@ from obsarchive.science.registration.frame_ranking import (
 )
 from obsarchive.science.registration.frame_ranking import locate as locate_star
 from obsarchive.science.registration.frame_ranking import measure as measure_star
-from obsarchive.science.registration.guide_star_neighbours import centred, followed, light_at, neighbours, smoothed
+from obsarchive.science.registration.guide_star_neighbours import (
+    centred,
+    followed,
+    is_pair,
+    light_at,
+    neighbours,
+    smoothed,
+)
 from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import star_list
 from pipelines.shared.field_stars import checked
@@ -118,6 +126,29 @@ class LuckySequence(FrameSequence):
         used = np.flatnonzero(~without_star(measures)).tolist()
         if len(used) < 2 or np.median([measures[i].snr for i in used]) < LEAST_NEIGHBOUR_SNR:
             return
+        offsets, light = self._beside(measures, origins, used)
+        # the centroid of a pair lies between its stars: where some frames show a core, it is the position in all
+        blunt = [i for i in used if not measures[i].is_core]
+        if 0 < len(blunt) < len(used) or (blunt and len(offsets)):
+            cores = list(measures)
+            for i in blunt:
+                cores[i] = self._at_core(i, measures[i], origins[i])
+            by_cores = self._beside(cores, origins, used)
+            if is_pair(by_cores[1]):
+                measures[:], (offsets, light) = cores, by_cores
+        if not len(offsets):
+            return
+        found = followed(light, offsets)
+        self.odd = [i for i, is_odd in zip(used, found.is_odd, strict=True) if is_odd]
+        if is_pair(light):
+            reach_px = float(np.hypot(*offsets.T).min()) / 2
+            for i, move in zip(used, found.moves, strict=True):
+                measures[i] = self._at_core(i, measures[i], origins[i], move, reach_px)
+
+    def _beside(
+        self, measures: list[FrameMeasure], origins: Float64Array, used: list[int]
+    ) -> tuple[IndexArray, Float64Array]:
+        """Offsets of stars beside the guide star in the mean of the used frames, and their light in each."""
 
         def view(i: int) -> Float32Array:
             m = measures[i]
@@ -135,25 +166,24 @@ class LuckySequence(FrameSequence):
         mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > len(used) / 2)
         least_px = max(LEAST_NEIGHBOUR_PX, NEIGHBOUR_CORES * self.core_px)
         offsets = neighbours(smoothed(mean, self.core_px), least_px)
-        if not len(offsets):
-            return
-        light = np.array([light_at(smoothed(view(i), self.core_px), offsets) for i in used])
-        found = followed(light, offsets)
-        self.odd = [i for i, is_odd in zip(used, found.is_odd, strict=True) if is_odd]
-        for i, move in zip(used, found.moves, strict=True):
-            if move.any():
-                measures[i] = self._moved(i, measures[i], origins[i], move)
+        light = [light_at(smoothed(view(i), self.core_px), offsets) for i in used] if len(offsets) else []
+        return offsets, np.array(light)
 
-    def _moved(self, i: int, measured: FrameMeasure, origin: Float64Array, move: Float64Array) -> FrameMeasure:
-        """Return a measurement with the position of another star, which is (dy, dx) away."""
-        expected = origin + np.array([measured.y, measured.x]) + move
-        window, corner = self._cut(i, expected, max(2, int(np.hypot(*move) / 2)))
-        star = measure_star(window, self.diffraction_px)
-        position = np.array([corner[0] + star.y, corner[1] + star.x])
-        if not np.hypot(*(position - expected)) <= LEAST_NEIGHBOUR_PX:
-            position = expected
-        y, x = position - origin
-        return replace(measured, y=float(y), x=float(x))
+    def _at_core(
+        self,
+        i: int,
+        measured: FrameMeasure,
+        origin: Float64Array,
+        move: Sequence[float] | Float64Array = (0.0, 0.0),
+        reach_px: float = np.inf,
+    ) -> FrameMeasure:
+        """Return a measurement with the position of the core, within reach of a star that is (dy, dx) away."""
+        place = origin + np.array([measured.y, measured.x]) + move
+        window, corner = self._cut(i, place, self.half)
+        y, x = (place - corner).tolist()
+        star = measure_star(window, self.diffraction_px, near=(y, x, reach_px))
+        y, x = np.array([star.y, star.x]) + corner - origin
+        return replace(measured, y=float(y), x=float(x), peak=star.peak, is_core=True, noise=star.noise)
 
     def _cut(self, i: int, centre: Float64Array, half: int) -> tuple[Float32Array, tuple[int, int]]:
         """Window of a frame around a position, moved inwards at the edges, and its first pixel (y0, x0)."""

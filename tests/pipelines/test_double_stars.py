@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from obsarchive.io import fits_products
+from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 from pipelines.bright_star import BrightStar
 from tests.pipelines.bench_of_steps import Bench
 
@@ -61,3 +62,25 @@ def test_double_stars_that_stay_lose_no_frame(tmp_path, share):
     stars, results = reduced(tmp_path, frames(share, set()))
     assert len(stars) == 2
     assert results["frames_used"] == 20
+
+
+@pytest.mark.parametrize(
+    ("separation_arcsec", "mag"), [(0.35, 0.0), (0.5, 0.3), (0.7, 0.0), (0.7, 0.3), (0.7, 0.8), (1.5, 0.0)]
+)
+def test_every_frame_of_a_pair_behind_the_atmosphere_is_used_and_on_the_same_star(tmp_path, separation_arcsec, mag):
+    """In some frames the position was that of one star, in some the centroid of both."""
+    other = Star(0.83 * separation_arcsec, -0.55 * separation_arcsec, mag)
+    instrument = Instrument(detector=Detector(shape=SHAPE, seed=3))
+    seen = SimulatedObservation(Scene((Star(), other), zero_flux_e=3e4), 40, instrument, seed=8)
+    bench = Bench(tmp_path)
+    bench.expose(seen.frames(), seen.n_frames)
+    bench.calibrate(dark=seen.truth.dark_adu, flat=seen.truth.flat)
+    results = bench.run(BrightStar, only=["reduce"])["reduce"].record["results"]
+    assert results["frames_used"] >= 39
+    rows = [line.split() for line in bench.product("bright_star/frames.txt").read_text().splitlines()]
+    used = [row for row in rows if row[0] != "#" and row[-1] == "-"]
+    places = np.array([[float(row[5]), float(row[4])] for row in used])
+    off = places - seen.truth.shifts_px[[int(row[0]) for row in used]]
+    off -= np.median(off, axis=0)
+    assert np.abs(off).max() < 2.5
+    assert off.std() < 0.45

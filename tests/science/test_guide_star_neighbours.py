@@ -79,3 +79,25 @@ def test_a_cosmic_ray_beside_the_star_is_no_star_that_other_frames_lack(n, hit):
     assert len(offsets) == len(hit)
     assert not moves.any()
     assert not is_odd.any()
+
+
+def test_frames_that_follow_the_other_star_are_moved_although_their_windows_end_there():
+    rng = np.random.default_rng(6)
+    frames = [frame(rng, {(-12, 8): 1.0} if i % 4 == 1 else {(12, -8): 1.0}) for i in range(20)]
+    views = [centred(image, SIDE / 2, SIDE / 2) for image in frames]
+    offsets = neighbours(smoothed(np.mean(views, axis=0), CORE_PX), 5)
+    light = np.array([light_at(smoothed(view, CORE_PX), offsets) for view in views])
+    mine, opposite = (np.argmin(np.hypot(*(offsets - place).T)) for place in ((12, -8), (-12, 8)))
+    light[1::4, mine] = np.nan
+    for lacking in ([], [0, 4, 8]):
+        light[lacking, opposite] = np.nan
+        found = followed(light, offsets)
+        assert np.flatnonzero(found.moves.any(axis=1)).tolist() == list(range(1, 20, 4))
+        assert not found.is_odd.any()
+
+
+def test_a_single_frame_that_lacks_the_neighbour_of_all_others_is_odd():
+    rng = np.random.default_rng(7)
+    _, moves, is_odd = decided([frame(rng, {} if i == 53 else {(12, -8): 0.6}) for i in range(80)])
+    assert not moves.any()
+    assert np.flatnonzero(is_odd).tolist() == [53]

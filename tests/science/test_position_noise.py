@@ -59,3 +59,16 @@ def test_the_highest_point_of_a_disc_is_noise(light: float) -> None:
     off = np.array([[m.y, m.x] for m in seen]) - 48
     # the centroid weighted with 1.5 times the disc has 1.4 times the error of the best one, of read-out noise some more
     assert np.sqrt(np.mean(off**2)) < 2.5 * 9.0 / np.sqrt(light)
+
+
+def test_cosmic_rays_of_single_frames_are_no_noise_of_all() -> None:
+    core = np.exp(-np.add.outer((np.arange(SIDE) - 48.0) ** 2, (np.arange(SIDE) - 48.0) ** 2) / (2 * CORE**2))
+    clean = [star(core, 2e4, seed) for seed in range(24)]
+    hit = [image.copy() for image in clean]
+    # fainter than the core, once both are smoothed
+    for x in (10, 30, 50, 70, 90):
+        hit[3][4:6, x : x + 2] += 450
+    hit[9][55:57, 40:42] += 450
+    expected = position_errors([measure(image, CORE, SCALE).noise for image in clean])
+    errors = position_errors([measure(image, CORE, SCALE).noise for image in hit])
+    assert errors == pytest.approx(expected, rel=0.1)

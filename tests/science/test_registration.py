@@ -139,6 +139,28 @@ def test_no_star_on_wide_pixels_is_taken_for_a_spike(pixel, y, x):
     assert without_spikes(hot, 50.0, sharpest_star(core))[10, 12] < 50
 
 
+@pytest.mark.parametrize("blob", [[(0, 0), (0, 1), (1, 0), (1, 1)], [(0, 0), (0, 1), (1, 1)]])
+@pytest.mark.parametrize("place", [(38, 37), (45, 50)])
+def test_a_cosmic_ray_that_outshines_the_star_is_not_taken_for_it(place, blob):
+    window, core = diffraction_limited(0.0347, 0.3, -0.2)
+    window += np.random.default_rng(1).normal(0, 20, window.shape).astype(np.float32)
+    expected = measure(window, core, 4.0)
+    for dy, dx in blob:
+        window[place[0] + dy, place[1] + dx] += 3 * window.max()
+    found = measure(window, core, 4.0)
+    assert (found.y, found.x) == pytest.approx((expected.y, expected.x), abs=0.05)
+    assert (found.peak, found.flux) == pytest.approx((expected.peak, expected.flux), rel=0.05)
+
+
+@settings(max_examples=30, deadline=None)
+@given(fwhm=st.floats(1.4, 6), core=st.floats(0.1, 2.0), y=st.floats(15, 17), x=st.floats(15, 17))
+def test_no_star_is_taken_for_a_cosmic_ray(fwhm, core, y, x):
+    window = gaussian(y, x, 1e5, fwhm / 2.3548, (32, 32)).astype(np.float32)
+    window += np.random.default_rng(1).normal(0, 3, window.shape).astype(np.float32)
+    found = measure(window, core)
+    assert (found.y, found.x) == pytest.approx((y, x), abs=0.2)
+
+
 @settings(max_examples=20, deadline=None)
 @given(y=st.floats(-0.5, 0.5), x=st.floats(-0.5, 0.5))
 def test_positions_on_wide_pixels_do_not_depend_on_the_place_in_a_pixel(y, x):

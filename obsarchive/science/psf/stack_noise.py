@@ -14,7 +14,7 @@ import numpy as np
 
 from obsarchive.science.arrays import Float64Array
 from obsarchive.science.registration.frame_measure import FrameMeasure
-from obsarchive.science.registration.position_noise import noise_and_speckles
+from obsarchive.science.registration.position_noise import noise_and_speckles, without_cosmic_rays
 from obsarchive.science.statistics import robust_sigma
 
 UNEVEN = 2.5
@@ -100,7 +100,7 @@ def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float
     StackNoise
         For a stack in counts per pixel of its own.
     """
-    known = [m.noise for m in measures if m.noise is not None]
+    known = without_cosmic_rays([m.noise for m in measures if m.noise is not None])
     n = max(len(known), 1)
     grain, speckles = noise_and_speckles(known)
     sky = float(np.mean([noise.variance for noise in known])) if known else 0.0

@@ -26,6 +26,11 @@ WELL_SAMPLED_PX = 0.8
 SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # least sharpness of a core, see `measure`
 SHARPNESS_OF_BLUNT, SHARPNESS_PER_SQUARE = 0.05, 2.0
 """Least sharpness of a core whose offset noise does not make, see `measure`."""
+MOST_SHARPNESS, LEAST_VARIANCE, HIT_SNR = 1.35, 0.39, 20.0
+"""What is so significant is no star where its sharpness is beyond 1.35 (a diffraction core has 1.1, 2 x 2 pixels 1.6)
+and beyond that of a star with a FWHM of 1.3 pixels, by its variance [pixel^2]."""
+HIT_PX, MOST_HITS = 3.0, 4
+"""Reach of what a cosmic ray leaves [pixel], and how many of them in a window are too many."""
 OFFSET_SIGNIFICANCE = 6.0
 """Of the offset of such a core: the highest of many points of a smooth disc is noise that reaches 4 and more."""
 
@@ -51,6 +56,8 @@ class FrameMeasure:
         1 for an unresolved core, 0 for a flat-topped or ring-shaped image, see `measure`.
     brightest : float
         Highest pixel of the window, background included [counts], to be compared with saturation.
+    is_core : bool
+        Whether the position is that of the core, not the centroid.
     noise : PositionNoise or None
         What the error of the position follows from, see `position_errors`; None without a star.
     """
@@ -64,6 +71,7 @@ class FrameMeasure:
     snr: float
     sharpness: float
     brightest: float
+    is_core: bool = True
     noise: PositionNoise | None = None
 
 
@@ -77,7 +85,12 @@ class _Peak:
     terms: FloatArray
 
 
-def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = None) -> FrameMeasure:
+def measure(
+    window: FloatArray,
+    core_sigma_px: float,
+    scale_px: float | None = None,
+    near: tuple[float, float, float] | None = None,
+) -> FrameMeasure:
     """Measure position, peak and flux of the guide star in one calibrated frame.
 
     The window is smoothed with a Gaussian like the diffraction core and its maximum found between the
@@ -95,6 +108,8 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     ``sharpness >= 0.05 + 2 * (distance / scale_px)^2`` is then enough. Rings have such peaks far from the centroid.
     Otherwise, or where the core is insignificant, the centroid is the position.
 
+    What is sharper than a core is a cosmic ray of a few pixels, and is removed.
+
     Parameters
     ----------
     window : ndarray (ny, nx)
@@ -104,6 +119,8 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
         below `LEAST_CORE_PX`, but what is sharper than a star of this size is a hot pixel.
     scale_px : float, optional
         Size of the whole star, from `guide_star` [pixel]. None: the position is always that of the core.
+    near : (float, float, float), optional
+        Place (y, x) of the star where there are others as bright, and how far from it the core may lie [pixel].
 
     Returns
     -------
@@ -117,14 +134,16 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
     signal = np.nan_to_num(np.asarray(window, np.float32) - np.float32(sky), posinf=0, neginf=0)
     clean = without_spikes(signal, 8 * noise, sharpest_star(core_sigma_px))
     diffraction_px, core_sigma_px = core_sigma_px, max(core_sigma_px, LEAST_CORE_PX)
-    spectrum = fft.rfft2(clean)
-    core, smooth = _highest_point(spectrum, window.shape, core_sigma_px)
-    peak = float(core.terms[0, 0])
     # a Gaussian of unit sum leaves 1 / (2 sigma sqrt(pi)) of white noise
     smooth_noise = noise / (2 * core_sigma_px * np.sqrt(np.pi))
+    clean, spectrum, core, smooth = _core_of(clean, core_sigma_px, HIT_SNR * smooth_noise, near)
+    peak = float(core.terms[0, 0])
     snr = peak / smooth_noise if smooth_noise > 0 else np.inf if peak > 0 else 0.0
     sharpness = _sharpness(core.terms, core_sigma_px)
     found, rival, from_whole = core, rival_of(smooth, (core.y, core.x), core.terms, core_sigma_px), None
+    if near is not None and rival is not None:
+        far_y, far_x = np.array([core.y - near[0], core.x - near[1]]) + rival.offset
+        rival = rival if np.hypot(far_y, far_x) <= near[2] else None
     if scale_px is not None and scale_px > core_sigma_px:
         whole, _ = _highest_point(spectrum, window.shape, 1.5 * scale_px)
         from_whole = np.array([core.y - whole.y, core.x - whole.x])
@@ -145,7 +164,25 @@ def measure(window: FloatArray, core_sigma_px: float, scale_px: float | None = N
         sums = sums_of_rings(clean[3:-3, 3:-3], finest(clean) ** 2 - moved.variance, (y - 3, x - 3))
         moved = replace(moved, rings=sums, folded=folded_share(diffraction_px, found.sigma_px))
     moved = moved and replace(moved, rival=rival, from_whole=from_whole, phase=doubt)
-    return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, float(np.nanmax(window)), moved)
+    brightest = float(np.nanmax(window))
+    return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, brightest, found is core, moved)
+
+
+def _core_of(
+    image: Float32Array, sigma_px: float, hit_peak: float, near: tuple[float, float, float] | None
+) -> tuple[Float32Array, Complex64Array, _Peak, FloatArray]:
+    """Return a window without cosmic rays that outshine the star, its spectrum, its highest point and it smoothed."""
+    most = max(MOST_SHARPNESS, 2 * sigma_px**2 / (sigma_px**2 + LEAST_VARIANCE))
+    for _ in range(MOST_HITS):
+        spectrum = fft.rfft2(image)
+        core, smooth = _highest_point(spectrum, image.shape, sigma_px, near)
+        if core.terms[0, 0] < hit_peak or _sharpness(core.terms, sigma_px) <= most:
+            break
+        y, x = np.ogrid[: image.shape[0], : image.shape[1]]
+        distance = np.hypot(y - core.y, x - core.x)
+        around = image[(distance > HIT_PX) & (distance <= 2 * HIT_PX)]
+        image = np.where(distance <= HIT_PX, np.float32(median_of_all(around)), image)
+    return image, spectrum, core, smooth
 
 
 def _has_core(
@@ -203,11 +240,17 @@ def _wave_numbers(shape: tuple[int, int]) -> tuple[tuple[FloatArray, Complex128A
     return (ky, (1j * ky) ** orders), (kx, counts / np.prod(shape) * (1j * kx) ** orders)
 
 
-def _highest_point(spectrum: Complex64Array, shape: tuple[int, int], sigma_px: float) -> tuple[_Peak, FloatArray]:
-    """Return the maximum of the smoothed window by Newton's method, and the window."""
+def _highest_point(
+    spectrum: Complex64Array, shape: tuple[int, int], sigma_px: float, near: tuple[float, float, float] | None = None
+) -> tuple[_Peak, FloatArray]:
+    """Return the maximum of the smoothed window, or of its part near a place, by Newton's method; and the window."""
     smooth_spectrum = spectrum * _gaussian_transfer(shape, float(sigma_px))
     smooth = fft.irfft2(smooth_spectrum, s=shape)
-    start = np.array(np.unravel_index(np.argmax(smooth), shape), dtype=float)
+    looked_at = smooth
+    if near is not None:
+        y, x = np.ogrid[: shape[0], : shape[1]]
+        looked_at = np.where((y - near[0]) ** 2 + (x - near[1]) ** 2 <= near[2] ** 2, smooth, -np.inf)
+    start = np.array(np.unravel_index(np.argmax(looked_at), shape), dtype=float)
     position = start.copy()
     for _ in range(3):
         terms = _derivatives(smooth_spectrum, shape, position)

@@ -16,10 +16,10 @@ PRESENT, ABSENT = 0.5, 0.2
 """Of the light that a star has where it is."""
 USUAL = 0.97
 """Quantile of its light in all frames that counts as the light that a star has where it is."""
-LEAST_ABSENT = 0.03
-"""Share of the frames in which a star must be absent."""
 EQUAL = 0.5
 """Ratio of two stars from which on the fainter one may be the brighter one of a frame."""
+LEAST_OF_PAIR = 0.3
+"""Light of the fainter star of a pair over that of the brighter one."""
 MOST_NEIGHBOURS = 8
 SAME_PLACE_PX = 2.0
 
@@ -121,6 +121,33 @@ def light_at(image: FloatArray, offsets: IndexArray) -> Float64Array:
     return light
 
 
+def is_pair(light: FloatArray) -> bool:
+    """Return whether there is a star nearly as bright beside the guide star.
+
+    Parameters
+    ----------
+    light : ndarray (n, k)
+        Light of each frame at each offset, over that of the star it follows; NaN where it is unknown.
+
+    Returns
+    -------
+    bool
+        False where n or k is 0.
+    """
+    return bool((_usual(light) >= LEAST_OF_PAIR).any())
+
+
+def _usual(light: FloatArray) -> Float64Array:
+    """Return the light (k,) that a star has where it is; 0 for cosmic rays, which hit a place in very few frames."""
+    usual = np.zeros(light.shape[-1])
+    for k, values in enumerate(light.T):
+        known = values[np.isfinite(values)]
+        # the light of cosmic rays is in the mean alone
+        if known.size and np.quantile(known, USUAL) > known.mean():
+            usual[k] = np.quantile(known, USUAL)
+    return usual
+
+
 def followed(light: FloatArray, offsets: IndexArray) -> Followed:
     """Decide which star each frame follows, from the neighbours that it shows.
 
@@ -141,32 +168,23 @@ def followed(light: FloatArray, offsets: IndexArray) -> Followed:
         Of the n frames.
     """
     moves, is_odd = np.zeros((len(light), 2)), np.zeros(len(light), bool)
-    known = np.isfinite(light).all(axis=1)
-    if not known.any():
+    usual, known = _usual(light), np.isfinite(light)
+    is_jumping = ~(light >= ABSENT * usual).all(axis=0) & (usual > 0)
+    light, known, places, bright = light[:, is_jumping], known[:, is_jumping], offsets[is_jumping], usual[is_jumping]
+    patterns = light > PRESENT * bright
+    shown, first, counts = np.unique(patterns[known.all(axis=1)], axis=0, return_index=True, return_counts=True)
+    if not len(shown):
         return Followed(moves, is_odd)
-    usual = np.quantile(light[known], USUAL, axis=0)
-    # the light of cosmic rays, which hit a place in very few frames, is in their mean alone
-    is_star = usual > light[known].mean(axis=0)
-    is_jumping = is_star & ((light[known] < ABSENT * usual).mean(axis=0) >= LEAST_ABSENT)
-    patterns = light[:, is_jumping] > PRESENT * usual[is_jumping]
-    shown, first, which, counts = np.unique(
-        patterns[known], axis=0, return_index=True, return_inverse=True, return_counts=True
-    )
-    if len(shown) < 2:
-        return Followed(moves, is_odd)
-    right = max(range(len(shown)), key=lambda i: (counts[i], -first[i]))
-    places, bright = offsets[is_jumping], usual[is_jumping]
-    equals = [places[i] for i in np.flatnonzero(shown[right] & (bright >= EQUAL))]
-    for i, pattern in zip(np.flatnonzero(known), which.ravel(), strict=True):
-        if pattern == right:
-            continue
+    right = shown[max(range(len(shown)), key=lambda i: (counts[i], -first[i]))]
+    equals = places[right & (bright >= EQUAL)]
+    for i in np.flatnonzero(((patterns != right) & known).any(axis=1)):
         opposite = [
             place
-            for place in places[shown[pattern] & (bright >= EQUAL)]
+            for place in places[patterns[i] & (bright >= EQUAL)]
             if any(np.hypot(*(place + equal)) <= SAME_PLACE_PX for equal in equals)
         ]
         if opposite:
             moves[i] = opposite[0]
         else:
-            is_odd[i] = bool((light[i, is_jumping] < ABSENT * bright)[shown[right]].any())
+            is_odd[i] = bool((light[i] < ABSENT * bright)[right].any())
     return Followed(moves, is_odd)

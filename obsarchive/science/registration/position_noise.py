@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +11,7 @@ from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
 from obsarchive.science.registration.photon_transfer import LEAST_RINGS, grain_of_rings
 from obsarchive.science.registration.rival_peaks import RivalPeak
 from obsarchive.science.registration.windows import cut, rim
+from obsarchive.science.statistics import median_of_all, robust_sigma
 
 GRAIN_HALF_PX = 15
 """Half side of the square in which noise is compared with light [pixel]."""
@@ -18,6 +19,9 @@ DROP_VARIANCE = 0.04
 """Of the square drops of a drizzled stack and its pixels [pixel^2]."""
 SIXTH_DIFFERENCES = 924.0
 """Sum of the squared coefficients of the sixth difference."""
+MOST_VARIANCE, MOST_EXCESS, LEAST_FRAMES = 3.0, 6.0, 10
+"""Variance of the background over the usual one, and excess of a frame in robust standard deviations, beyond which
+there was a cosmic ray; frames without which it cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def position_errors(noises: Sequence[PositionNoise | None]) -> Float64Array:
     ndarray (n, 2)
         Standard errors (y, x) [pixel]; NaN without a star.
     """
-    known = [noise for noise in noises if noise is not None]
+    known = without_cosmic_rays([noise for noise in noises if noise is not None])
     grain, speckles = noise_and_speckles(known)
     covariances = [noise.covariance(grain + 2 * noise.folded * speckles) for noise in known]
     variances = np.array([np.diag(covariance) for covariance in covariances]).reshape(-1, 2)
@@ -112,6 +116,37 @@ def position_errors(noises: Sequence[PositionNoise | None]) -> Float64Array:
     errors = np.full((len(noises), 2), np.nan)
     errors[[noise is not None for noise in noises]] = np.sqrt(np.maximum(variances, 0))
     return errors
+
+
+def without_cosmic_rays(noises: Sequence[PositionNoise]) -> list[PositionNoise]:
+    """Return the noise of frames, of those that a cosmic ray hit as the others have it: it is no noise of the star.
+
+    A single one would be most of the noise of all frames, or, where it hit the rim of a window, hide that of the light.
+
+    Parameters
+    ----------
+    noises : sequence of PositionNoise
+        Of the frames that show a star.
+
+    Returns
+    -------
+    list of PositionNoise
+        Of as many; `noises` themselves where they are few.
+    """
+    if len(noises) < LEAST_FRAMES:
+        return list(noises)
+    variance, excess, total = (
+        np.array([getattr(noise, name) for noise in noises]) for name in ("variance", "excess", "total")
+    )
+    usual, light = median_of_all(variance), median_of_all(total)
+    expected = total * (median_of_all(excess) / light) if light > 0 else np.zeros(len(total))
+    is_hit = (variance > MOST_VARIANCE * usual) | (excess - expected > MOST_EXCESS * robust_sigma(excess - expected))
+    return [
+        replace(noise, sky=noise.sky * usual / noise.variance, variance=usual, excess=by_light, rings=None)
+        if hit
+        else noise
+        for noise, hit, by_light in zip(noises, is_hit.tolist(), expected.tolist(), strict=True)
+    ]
 
 
 def noise_and_speckles(noises: Sequence[PositionNoise]) -> tuple[float, float]:
