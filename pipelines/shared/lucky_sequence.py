@@ -11,7 +11,7 @@ from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import Float32Array, Float64Array, IndexArray
 from obsarchive.science.imaging.drizzle import Drizzle
-from obsarchive.science.imaging.hot_pixels import remove_spikes, sharpest_star
+from obsarchive.science.imaging.hot_pixels import FIFTH, THIRD, remove_spikes, sharpest_star
 from obsarchive.science.imaging.medians import median_of
 from obsarchive.science.imaging.resampling import Turn
 from obsarchive.science.registration.frame_measure import LEAST_CORE_PX
@@ -253,8 +253,9 @@ class LuckySequence(FrameSequence):
         best = Drizzle(self.frames.shape, SCALE, pixfrac)
         every = Drizzle(self.frames.shape, SCALE, pixfrac)
         threshold = self._spike_level(ranking)
+        sharpest = [sharpest_star(self.diffraction_px, rank) for rank in (THIRD, FIFTH)]
         for i, frame in self.calibrated(np.flatnonzero(ranking.kept).tolist(), 0.4, 1.0, "stacking"):
-            remove_spikes(frame, threshold, sharpest_star(self.diffraction_px))
+            remove_spikes(frame, threshold, *sharpest)
             (best if i in chosen else every).add(frame, *ranking.shifts[i])
         # Both stacks have the same grid: the best frames need not be drizzled again.
         return best, every.merge(best)

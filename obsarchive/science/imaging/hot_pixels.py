@@ -15,9 +15,10 @@ from obsarchive.science.statistics import median_of_all, noise_of_counts
 MAX_PASSES = 16
 MAX_SPIKES = 100_000
 """Largest number of spikes in one pass: more mean that the threshold is within the noise."""
-SHARPEST = 4.0
+SHARPEST, SHARPEST_OF_BLOCKS = 4.0, 7.0
 """Pixels of stars of a FWHM of 1.7 pixels and more are less than so many times as bright as the third-brightest
-neighbour."""
+neighbour, and the fifth-brightest."""
+THIRD, FIFTH = 3, 5
 _MARGIN = 1.2
 """For noise and for obstructions wider than `_OBSTRUCTION`."""
 _OBSTRUCTION = 0.25
@@ -58,7 +59,9 @@ def without_spikes(image: Float32Array, threshold: float, sharpest: float = SHAR
     return remove_spikes(image.copy(), threshold, sharpest)
 
 
-def remove_spikes(image: Float32Array, threshold: float, sharpest: float = SHARPEST) -> Float32Array:
+def remove_spikes(
+    image: Float32Array, threshold: float, sharpest: float = SHARPEST, sharpest_of_blocks: float = np.inf
+) -> Float32Array:
     """Remove spikes in place, see :func:`without_spikes`.
 
     Parameters
@@ -69,6 +72,9 @@ def remove_spikes(image: Float32Array, threshold: float, sharpest: float = SHARP
         Fainter pixels are not replaced [counts/pixel].
     sharpest : float
         As there.
+    sharpest_of_blocks : float
+        The same with respect to the fifth-brightest neighbour, beyond which what covers 2 x 2 pixels is no star either;
+        for thresholds that are far above the noise.
 
     Returns
     -------
@@ -78,7 +84,7 @@ def remove_spikes(image: Float32Array, threshold: float, sharpest: float = SHARP
     found = np.empty((min(image.size, MAX_SPIKES), 2), np.int32)
     values = np.empty(len(found), image.dtype)
     for _ in range(MAX_PASSES):
-        if not _erode_spikes(image, (np.float32(threshold), np.float32(sharpest)), found, values):
+        if not _erode_spikes(image, np.array([threshold, sharpest, sharpest_of_blocks], np.float32), found, values):
             break
     return image
 
@@ -143,8 +149,8 @@ def _stay(boxes: Float32Array) -> BoolArray:
 
 
 @lru_cache(maxsize=16)
-def sharpest_star(core_px: float) -> float:
-    """Return how many times brighter a star's brightest pixel may be than the third-brightest around it.
+def sharpest_star(core_px: float, rank: int = THIRD) -> float:
+    """Return how many times brighter a star's brightest pixel may be than the third- or fifth-brightest around it.
 
     A star as sharp as the telescope allows is the extreme, at the place in a pixel where most of its light is in that
     one: with pixels as wide as its core it would pass for a hot pixel.
@@ -153,11 +159,13 @@ def sharpest_star(core_px: float) -> float:
     ----------
     core_px : float
         Half of lambda / D [pixel].
+    rank : {THIRD, FIFTH}
+        Of the neighbour.
 
     Returns
     -------
     float
-        Factor for `without_spikes`, at least `SHARPEST`.
+        Factor for `remove_spikes`, at least `SHARPEST` or `SHARPEST_OF_BLOCKS`.
     """
     reach = 5 * _POINTS // 2
     axis = np.arange(-reach, reach + 1) / _POINTS
@@ -165,16 +173,16 @@ def sharpest_star(core_px: float) -> float:
     ratios = []
     for dy, dx in np.ndindex(*2 * [_POINTS // 2 + 1]):
         nine = light[reach % _POINTS + dy :: _POINTS, reach % _POINTS + dx :: _POINTS][1:4, 1:4].ravel()
-        ratios.append(nine[4] / np.sort(np.delete(nine, 4))[-3])
-    return max(SHARPEST, _MARGIN * float(max(ratios)))
+        ratios.append(nine[4] / np.sort(np.delete(nine, 4))[-rank])
+    return max(SHARPEST if rank == THIRD else SHARPEST_OF_BLOCKS, _MARGIN * float(max(ratios)))
 
 
 @njit(cache=True)
 def _erode_spikes(image, limits, found, values):  # type: ignore[no-untyped-def]
     """One pass: all spikes are found before the first one is replaced; returns their number."""
-    threshold, sharpest = limits
+    threshold, sharpest, sharpest_of_blocks = limits
     ny, nx = image.shape
-    n_spikes = 0
+    around, n_spikes = np.empty(8, np.float32), 0
     for y in range(1, ny - 1):
         # counted first: most rows hold nothing so bright, and counting is compiled to vector instructions
         row, n_bright = image[y], 0
@@ -182,11 +190,13 @@ def _erode_spikes(image, limits, found, values):  # type: ignore[no-untyped-def]
             n_bright += row[x] > threshold
         for x in range(1, nx - 1 if n_bright else 1):
             if image[y, x] > threshold and n_spikes < len(values):
-                # the two brightest neighbours may be of the same track
-                third = _third_of_neighbours(image, y, x)
-                if image[y, x] > max(sharpest * third, threshold):
+                _sort_neighbours(image, y, x, around)
+                # the two brightest neighbours may be of the same track; a block without its brightest pixel is one
+                third, fifth, is_peak = around[-THIRD], around[-FIFTH], image[y, x] >= around[-1]
+                is_track = image[y, x] > sharpest * max(third, np.float32(0))
+                if is_track or (is_peak and image[y, x] > sharpest_of_blocks * max(fifth, np.float32(0))):
                     found[n_spikes, 0], found[n_spikes, 1] = y, x
-                    values[n_spikes] = third
+                    values[n_spikes] = third if is_track else fifth
                     n_spikes += 1
     # replaced afterwards, so that the result does not depend on the order of the pixels
     for i in range(n_spikes):
@@ -195,19 +205,13 @@ def _erode_spikes(image, limits, found, values):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _third_of_neighbours(image, y, x):  # type: ignore[no-untyped-def]
-    """Return the third-brightest of the eight pixels around one; unknown ones count as bright."""
-    first = second = third = np.float32(-np.inf)
+def _sort_neighbours(image, y, x, around):  # type: ignore[no-untyped-def]
+    """Sort the eight pixels around one, the faintest first; unknown ones count as bright."""
+    n = 0
     for v in range(y - 1, y + 2):
         for u in range(x - 1, x + 2):
-            value = image[v, u]
-            if v == y and u == x:
-                continue
-            if value > first or np.isnan(value):
-                value = np.float32(np.inf) if np.isnan(value) else value
-                first, second, third = value, first, second
-            elif value > second:
-                second, third = value, second
-            elif value > third:
-                third = value
-    return third
+            if v != y or u != x:
+                value = image[v, u]
+                around[n] = np.float32(np.inf) if np.isnan(value) else value
+                n += 1
+    around.sort()

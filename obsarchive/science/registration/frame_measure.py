@@ -26,9 +26,9 @@ WELL_SAMPLED_PX = 0.8
 SHARPNESS_AT_CENTRE, SHARPNESS_PER_OFFSET = 0.15, 0.75  # least sharpness of a core, see `measure`
 SHARPNESS_OF_BLUNT, SHARPNESS_PER_SQUARE = 0.05, 2.0
 """Least sharpness of a core whose offset noise does not make, see `measure`."""
-MOST_SHARPNESS, LEAST_VARIANCE, HIT_SNR = 1.35, 0.39, 20.0
+MOST_SHARPNESS, LEAST_VARIANCE, HIT_SNR = 1.35, 0.33, 20.0
 """What is so significant is no star where its sharpness is beyond 1.35 (a diffraction core has 1.1, 2 x 2 pixels 1.6)
-and beyond that of a star with a FWHM of 1.3 pixels, by its variance [pixel^2]."""
+and beyond that of a star with a FWHM of 1.2 pixels, by its variance [pixel^2]."""
 HIT_PX, MOST_HITS = 3.0, 4
 """Reach of what a cosmic ray leaves [pixel], and how many of them in a window are too many."""
 OFFSET_SIGNIFICANCE = 6.0

@@ -1,11 +1,12 @@
-"""Hot pixels that the master dark does not know, through the pipelines: they stay, and the star moves."""
+"""Hot pixels that the master dark does not know, and cosmic rays, through the pipelines."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from obsarchive.io import fits_products
 from obsarchive.pipeline import Pipeline
 from obsarchive.simulation.scenes import Detector, Instrument, Scene, SimulatedObservation, Star
 from pipelines.bright_star import BrightStar
@@ -23,12 +24,14 @@ def seen_star(flux: float) -> SimulatedObservation:
 
 
 def reduced(
-    folder: Path, pipeline: type[Pipeline], seen: SimulatedObservation, hot: dict[tuple[int, int], int]
+    folder: Path, pipeline: type[Pipeline], seen: SimulatedObservation, hot: Hot, hit: Container[int] = range(N_FRAMES)
 ) -> Bench:
+    """Reduce frames of which some have these bright pixels."""
+
     def frames() -> Iterator[np.ndarray]:
-        for frame in seen.frames():
+        for i, frame in enumerate(seen.frames()):
             hurt = frame.astype(np.int64)
-            for place, excess_adu in hot.items():
+            for place, excess_adu in hot.items() if i in hit else ():
                 hurt[place] += excess_adu
             yield np.minimum(hurt, 65535).astype(np.uint16)
 
@@ -62,3 +65,18 @@ def test_a_faint_star_is_registered_as_without_them(tmp_path: Path) -> None:
     assert len(common) >= len(expected) - 2
     moved = np.array([found[i] - expected[i] for i in common])
     assert moved.std() < 0.05
+
+
+@pytest.mark.parametrize("place", [(94, 88), (104, 92)])
+def test_a_cosmic_ray_on_a_few_pixels_of_one_frame_leaves_nothing_in_the_stack(
+    tmp_path: Path, place: tuple[int, int]
+) -> None:
+    seen = seen_star(2e4)
+    y, x = place
+    block = {(y + dy, x + dx): 20000 for dy in (0, 1) for dx in (0, 1)}
+    clean = reduced(tmp_path / "clean", BrightStar, seen, {})
+    hit = reduced(tmp_path / "hit", BrightStar, seen, block, hit=[7])
+    for stack in ("20p", "100p"):
+        images = [fits_products.read_fits(bench.product(f"bright_star/{stack}.fits"))[0] for bench in (clean, hit)]
+        # 5 % of the peak of the star
+        assert np.nanmax(np.abs(images[1] - images[0])) < 0.01 * np.nanmax(images[0])
