@@ -126,36 +126,53 @@ class LuckySequence(FrameSequence):
         used = np.flatnonzero(~without_star(measures)).tolist()
         if len(used) < 2 or np.median([measures[i].snr for i in used]) < LEAST_NEIGHBOUR_SNR:
             return
-        offsets, light = self._beside(measures, origins, used)
-        # the centroid of a pair lies between its stars: where some frames show a core, it is the position in all
-        blunt = [i for i in used if not measures[i].is_core]
-        if 0 < len(blunt) < len(used) or (blunt and len(offsets)):
-            cores = list(measures)
-            for i in blunt:
-                cores[i] = self._at_core(i, measures[i], origins[i])
-            by_cores = self._beside(cores, origins, used)
-            if is_pair(by_cores[1]):
-                measures[:], (offsets, light) = cores, by_cores
+        offsets, light = self._neighbours(measures, origins, used)
         if not len(offsets):
             return
         found = followed(light, offsets)
         self.odd = [i for i, is_odd in zip(used, found.is_odd, strict=True) if is_odd]
-        if is_pair(light):
-            reach_px = float(np.hypot(*offsets.T).min()) / 2
-            for i, move in zip(used, found.moves, strict=True):
+        if not is_pair(light):
+            return
+        reach_px = float(np.hypot(*offsets.T).min()) / 2
+        for i, move in zip(used, found.moves, strict=True):
+            noise = measures[i].noise
+            if move.any():
                 measures[i] = self._at_core(i, measures[i], origins[i], move, reach_px)
+            elif noise is not None:
+                measures[i] = replace(measures[i], noise=noise.within(reach_px))
+
+    def _neighbours(
+        self, measures: list[FrameMeasure], origins: Float64Array, used: list[int]
+    ) -> tuple[IndexArray, Float64Array]:
+        """Offsets of stars beside the guide star, and their light in each frame; of a pair, frames are put on cores.
+
+        The centroid of a pair lies between its stars: where some frames show a core, it is the position in all.
+        """
+        beside = self._beside(measures, origins, used)
+        blunt = [i for i in used if not measures[i].is_core]
+        if not blunt or (len(blunt) == len(used) and not len(beside[0])):
+            return beside
+        cores = list(measures)
+        for i in blunt:
+            cores[i] = self._at_core(i, measures[i], origins[i])
+        by_cores = self._beside(cores, origins, used)
+        if not is_pair(by_cores[1]):
+            return beside
+        measures[:] = cores
+        return by_cores
 
     def _beside(
         self, measures: list[FrameMeasure], origins: Float64Array, used: list[int]
     ) -> tuple[IndexArray, Float64Array]:
         """Offsets of stars beside the guide star in the mean of the used frames, and their light in each."""
 
-        def view(i: int) -> Float32Array:
+        def view(i: int, core_px: float = 0) -> Float32Array:
             m = measures[i]
             place = origins[i] + np.array([m.y, m.x])
             window, corner = self._cut(i, place, self.half)
             y, x = place - corner
-            return centred((window - m.background) / m.peak, y, x)
+            above = (window - m.background) / m.peak
+            return centred(smoothed(above, core_px) if core_px else above, y, x)
 
         total = np.zeros_like(view(used[0]), np.float64)
         count = np.zeros_like(total)
@@ -166,7 +183,7 @@ class LuckySequence(FrameSequence):
         mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > len(used) / 2)
         least_px = max(LEAST_NEIGHBOUR_PX, NEIGHBOUR_CORES * self.core_px)
         offsets = neighbours(smoothed(mean, self.core_px), least_px)
-        light = [light_at(smoothed(view(i), self.core_px), offsets) for i in used] if len(offsets) else []
+        light = [light_at(view(i, self.core_px), offsets) for i in used] if len(offsets) else []
         return offsets, np.array(light)
 
     def _at_core(

@@ -19,6 +19,8 @@ SHARPEST, SHARPEST_OF_BLOCKS = 4.0, 7.0
 """Pixels of stars of a FWHM of 1.7 pixels and more are less than so many times as bright as the third-brightest
 neighbour, and the fifth-brightest."""
 THIRD, FIFTH = 3, 5
+FAINT_AROUND_BLOCK = 4
+"""Of the eight neighbours, the fifth-brightest and fainter ones."""
 _MARGIN = 1.2
 """For noise and for obstructions wider than `_OBSTRUCTION`."""
 _OBSTRUCTION = 0.25
@@ -182,7 +184,7 @@ def _erode_spikes(image, limits, found, values):  # type: ignore[no-untyped-def]
     """One pass: all spikes are found before the first one is replaced; returns their number."""
     threshold, sharpest, sharpest_of_blocks = limits
     ny, nx = image.shape
-    around, n_spikes = np.empty(8, np.float32), 0
+    n_spikes = 0
     for y in range(1, ny - 1):
         # counted first: most rows hold nothing so bright, and counting is compiled to vector instructions
         row, n_bright = image[y], 0
@@ -190,13 +192,16 @@ def _erode_spikes(image, limits, found, values):  # type: ignore[no-untyped-def]
             n_bright += row[x] > threshold
         for x in range(1, nx - 1 if n_bright else 1):
             if image[y, x] > threshold and n_spikes < len(values):
-                _sort_neighbours(image, y, x, around)
-                # the two brightest neighbours may be of the same track; a block without its brightest pixel is one
-                third, fifth, is_peak = around[-THIRD], around[-FIFTH], image[y, x] >= around[-1]
-                is_track = image[y, x] > sharpest * max(third, np.float32(0))
-                if is_track or (is_peak and image[y, x] > sharpest_of_blocks * max(fifth, np.float32(0))):
+                # the two brightest neighbours may be of the same track
+                third = _third_of_neighbours(image, y, x)
+                if image[y, x] > max(sharpest * third, threshold):
+                    value = third
+                else:
+                    # and three of the same block, which is a track without its brightest pixel
+                    value = _around_block(image, y, x, image[y, x] / sharpest_of_blocks)
+                if value < image[y, x]:
                     found[n_spikes, 0], found[n_spikes, 1] = y, x
-                    values[n_spikes] = third if is_track else fifth
+                    values[n_spikes] = value
                     n_spikes += 1
     # replaced afterwards, so that the result does not depend on the order of the pixels
     for i in range(n_spikes):
@@ -205,13 +210,36 @@ def _erode_spikes(image, limits, found, values):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _sort_neighbours(image, y, x, around):  # type: ignore[no-untyped-def]
-    """Sort the eight pixels around one, the faintest first; unknown ones count as bright."""
-    n = 0
+def _third_of_neighbours(image, y, x):  # type: ignore[no-untyped-def]
+    """Return the third-brightest of the eight pixels around one; unknown ones count as bright."""
+    first = second = third = np.float32(-np.inf)
     for v in range(y - 1, y + 2):
         for u in range(x - 1, x + 2):
-            if v != y or u != x:
-                value = image[v, u]
-                around[n] = np.float32(np.inf) if np.isnan(value) else value
+            value = image[v, u]
+            if v == y and u == x:
+                continue
+            if value > first or np.isnan(value):
+                value = np.float32(np.inf) if np.isnan(value) else value
+                first, second, third = value, first, second
+            elif value > second:
+                second, third = value, second
+            elif value > third:
+                third = value
+    return third
+
+
+@njit(cache=True)
+def _around_block(image, y, x, faint):  # type: ignore[no-untyped-def]
+    """Return the mean of the faint neighbours of a pixel; infinite unless it is the brightest and no block larger.
+
+    Unknown ones count as bright.
+    """
+    total, n = np.float32(0), 0
+    for v in range(y - 1, y + 2):
+        for u in range(x - 1, x + 2):
+            if image[v, u] > image[y, x]:
+                return np.float32(np.inf)
+            if image[v, u] < faint:
+                total += image[v, u]
                 n += 1
-    around.sort()
+    return total / np.float32(n) if n >= FAINT_AROUND_BLOCK else np.float32(np.inf)

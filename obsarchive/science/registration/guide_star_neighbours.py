@@ -65,7 +65,7 @@ def centred(window: FloatArray, y: float, x: float) -> Float32Array:
 def smoothed(image: FloatArray, core_px: float) -> Float32Array:
     """Return an image smoothed with a Gaussian of sigma `core_px`; unknown pixels stay NaN and count as zero."""
     known = np.isfinite(image)
-    smooth = ndimage.gaussian_filter(np.where(known, image, 0).astype(np.float32), core_px)
+    smooth = ndimage.gaussian_filter(np.where(known, image, 0).astype(np.float32), core_px, mode="constant")
     return np.where(known, smooth, np.float32(np.nan))
 
 

@@ -72,6 +72,11 @@ class PositionNoise:
         """Variance of the noise by one count of light, as this frame alone has it [counts]."""
         return max(self.excess / self.total, 0.0) if self.total > 0 else 0.0
 
+    def within(self, reach_px: float) -> "PositionNoise":
+        """Return the noise of a star that is known to be the right one of several, which are further away."""
+        is_other = self.rival is not None and np.hypot(*self.rival.offset) > reach_px
+        return replace(self, rival=None if is_other else self.rival, from_whole=None)
+
     def covariance(self, grain: float) -> Float64Array:
         """Return the covariance of the position (2, 2) with noise of this variance by one count of light [pixel^2]."""
         found = self.sky + grain * self.light
