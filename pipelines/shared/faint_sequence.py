@@ -198,9 +198,12 @@ class FaintSequence(FrameSequence):
         agreed = [field.agreements[i] for i in usable]
         light = np.array([1.0 if found is None else found.light for found in agreed])
         significance = np.array([DETECTION_SNR * (1 if found is None else len(found.stars)) ** 0.5 for found in agreed])
+        errors = np.array([np.nan if found is None else found.error_px for found in agreed])
+        # the frame with which the others were compared is known as well as they are
+        errors[np.isnan(errors) & [i in known for i in usable]] = np.nanmedian(errors)
         alignment = Alignment(
             shifts=np.array([known.get(i, empty) for i in usable]),
-            errors=np.array([np.nan if found is None else found.error_px for found in agreed]),
+            errors=errors,
             amplitude=light / np.median(light),
             significance=significance,
             quality=np.array([1.0 if found is None else found.share for found in agreed]),

@@ -340,7 +340,8 @@ class LuckySequence(FrameSequence):
         stars = star_list(self.read(witness))
         if len(stars) < LEAST_STARS:
             return {}
-        return checked(image, SCALE, stars, Turn.shift(*ranking.shifts[witness]), witness)
+        turn = Turn.shift(*ranking.shifts[witness])
+        return checked(image, SCALE, stars, turn, witness, is_speckled=True)
 
     def _spike_level(self, ranking: FrameRanking) -> float:
         """Level that only cosmic rays reach in a single pixel: far above single electrons beside the star."""

@@ -18,7 +18,7 @@ from obsarchive.science.registration.pixel_noise import (
 from obsarchive.science.registration.prepared_windows import Prepared, Windows, prepared, taper
 from obsarchive.science.registration.shift_grid import ShiftGrid
 from obsarchive.science.registration.shift_posteriors import ShiftPosteriors
-from obsarchive.science.statistics import median_of_all
+from obsarchive.science.statistics import median_of_all, robust_sigma
 
 FOLDS = 8
 """Parts of the sequence: the template of the frames of a part is the mean of the others."""
@@ -30,6 +30,11 @@ OUTLIER_LIGHT, OUTLIER_SIGMA = 2.0, 6.0
 """A pixel is clipped above so many times the light of the star at its brightest, and so many sigma of noise."""
 SIGNIFICANT = 3.0
 """Excess of power over noise, in its own errors, from which a star is not taken for round."""
+LEAST_FRAMES, LEVEL_SIGMA, MOST_VARIANCE = 10, 6.0, 2.0
+"""Frames among which those that a cosmic ray hit are told, by the level of the rim in robust standard deviations, and
+by the mean square of the residuals over the usual one."""
+NEARBY_PX = 1.0
+"""Standard deviation of the Gaussian by which a frame is smoothed to tell the noise of its pixels [pixel]."""
 LIGHT_PX = 4.0
 """Standard deviation of the Gaussian by which a star is smoothed to measure its light [pixel]."""
 SHARPER = 5.0
@@ -59,8 +64,14 @@ class MovingStar:
         n = len(self._clean)
         self._electrons = multiplied_electrons(np.array([self._clean.frame(i)[self._rim] for i in _some(n).tolist()]))
         self._spectra = np.empty((n, ny, nx // 2 + 1), np.complex64)
+        levels = np.empty(n)
         for i, spectrum in enumerate(self._spectra):
-            spectrum[:] = fft.rfft2(self._window(i))
+            frame = self._clean.frame(i)
+            # the mean of the rim, not its median, is that of the light of photons that are counted
+            levels[i] = frame[self._rim].mean()
+            spectrum[:] = fft.rfft2(frame * self._edges)
+        self._levels = _without_hits(levels, LEVEL_SIGMA * robust_sigma(levels)).astype(np.float32)
+        self._spectra -= self._levels[:, np.newaxis, np.newaxis] * fft.rfft2(self._edges)
         self._statistics: tuple[Complex64Array, ...] = (self._spectra,)
         power = np.zeros(self._spectra.shape[1:], np.float32)
         for spectrum in self._spectra:
@@ -109,8 +120,9 @@ class MovingStar:
         for i, shift in enumerate(shifts):
             model = fft.irfft2(template * np.conj(grid.moved_to(shift, 0.0)), grid.shape)
             slopes = grid.gradient(self._scaled.weights(model)[0])
-            noise = self._scaled.variance(fft.irfft2(self._spectra[i], grid.shape))
-            variances[i] = np.sum(slopes**2 * noise) / 2
+            # of a frame that has little light where the template has much, single pixels would be far below zero
+            counts = ndimage.gaussian_filter(fft.irfft2(self._spectra[i], grid.shape), NEARBY_PX)
+            variances[i] = np.sum(slopes**2 * self._scaled.variance(np.maximum(counts, 0))) / 2
         return variances / self.excess**2
 
     def offset(self, grid: ShiftGrid) -> float:
@@ -129,9 +141,7 @@ class MovingStar:
 
     def _window(self, i: int) -> Float32Array:
         """Return the window of frame `i` without background and edges."""
-        frame = self._clean.frame(i)
-        # the mean of the rim, not its median, is that of the light of photons that are counted
-        window: Float32Array = (frame - frame[self._rim].mean()) * self._edges
+        window: Float32Array = (self._clean.frame(i) - self._levels[i]) * self._edges
         return window
 
     def _template_without(self, grid: ShiftGrid, part: int | None) -> Complex64Array:
@@ -187,6 +197,14 @@ def _some(n: int) -> IndexArray:
     return np.unique(np.linspace(0, n - 1, NOISE_FRAMES).astype(int))
 
 
+def _without_hits(values: Float64Array, most_above: float) -> Float64Array:
+    """Return values (n,) of frames, of those far above the usual one that: a cosmic ray hit them."""
+    if len(values) < LEAST_FRAMES:
+        return values
+    usual = median_of_all(values)
+    return np.where(values > usual + most_above, usual, values)
+
+
 def _light(windows: Float32Array, models: FloatArray, noise: ScaledPhotonNoise) -> Float64Array:
     """Return the light (n,) of the star in each frame over the mean, as far as it scatters by more than noise.
 
@@ -210,7 +228,12 @@ def _scaled_noise(windows: Float32Array, models: FloatArray) -> ScaledPhotonNois
     """Measure the noise from the squared residuals, a straight line of the counts of the star."""
     ny, nx = windows.shape[1:]
     inner = np.s_[:, ny // 8 : ny - ny // 8, nx // 8 : nx - nx // 8]
-    x, y = np.maximum(models[inner], 0).ravel(), ((windows[inner] - models[inner]) ** 2).ravel()
+    light, squared = np.maximum(models[inner], 0), (windows[inner] - models[inner]) ** 2
+    by_frame = squared.mean(axis=(1, 2))
+    usual = np.ones(len(windows), bool)
+    if len(windows) >= LEAST_FRAMES:
+        usual = by_frame <= MOST_VARIANCE * median_of_all(by_frame)
+    x, y = light[usual].ravel(), squared[usual].ravel()
     centred = x - x.mean()
     spread = float(np.sum(centred**2))
     slope = max(float(np.sum(centred * y)) / spread, 0.0) if spread > 0 else 0.0

@@ -54,20 +54,24 @@ class StackCheck:
     @property
     def problem(self) -> str:
         """What contradicts the stack; empty if nothing does."""
-        counts = (
-            ("{} of {} stars of the stack are not in the frame", self.n_new, self.n_stack, MOST_NEW),
-            ("{} of {} stars of the frame are not in the stack", self.n_lost, self.n_frame, MOST_LOST),
-            (f"{{}} of {{}} stars are blurred, {self.fwhm_ratio:.1f} times as wide", self.n_blurred, self.n_common,
-             MOST_BLURRED),
-        )  # fmt: skip
-        return "; ".join(
-            text.format(n, total) for text, n, total, most in counts if n >= LEAST_STARS and n > most * total
-        )
+        text = f"{{}} of {{}} stars are blurred, {self.fwhm_ratio:.1f} times as wide"
+        return "; ".join(filter(None, [self.other_stars, _said(text, self.n_blurred, self.n_common, MOST_BLURRED)]))
+
+    @property
+    def other_stars(self) -> str:
+        """Stars of one that are not in the other; empty if there are few."""
+        new = _said("{} of {} stars of the stack are not in the frame", self.n_new, self.n_stack, MOST_NEW)
+        lost = _said("{} of {} stars of the frame are not in the stack", self.n_lost, self.n_frame, MOST_LOST)
+        return "; ".join(filter(None, [new, lost]))
 
     @property
     def numbers(self) -> dict[str, float | int | None]:
         """The numbers by name; None for a ratio that is not known."""
         return {name: None if value != value else value for name, value in asdict(self).items()}  # noqa: PLR0124
+
+
+def _said(text: str, n: int, total: int, most: float) -> str:
+    return text.format(n, total) if n >= LEAST_STARS and n > most * total else ""
 
 
 def check_stack(stack: StarList, frame: StarList, turn: Turn) -> StackCheck:
