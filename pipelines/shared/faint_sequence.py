@@ -345,7 +345,7 @@ class FaintSequence(FrameSequence):
         return summed, simple.image(), hits
 
     def check(self, found: Registered, image: Float32Array, scale: int = SCALE) -> dict[str, Any]:
-        """Compare a stack with the best of its frames whose stars are known.
+        """Compare a stack with a frame of usual sharpness among those whose stars are known.
 
         Parameters
         ----------
@@ -367,7 +367,9 @@ class FaintSequence(FrameSequence):
             The stars of the stack are not those of the frame.
         """
         best = [i for i in found.ranked(found.alignment.quality) if found.kept[i]]
-        witness = next((i for i in best if i in found.lists), best[0])
+        known = [i for i in best if len(found.lists.get(i, ())) >= LEAST_STARS]
+        known.sort(key=lambda i: found.lists[i].usual_fwhm_px)
+        witness = known[len(known) // 2] if known else best[0]
         stars = found.lists.get(witness) or star_list(super().read(witness))
         if len(best) < 2 or len(stars) < LEAST_STARS:
             return {}

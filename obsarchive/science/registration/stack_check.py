@@ -38,7 +38,7 @@ class StackCheck:
     n_lost, n_new : int
         Of those, stars missing in the stack, and in the frame.
     n_blurred, n_common : int
-        Stars in both that are wider in the stack, and all that are in both.
+        Of those in both, stars that are wider in the stack, and all.
     fwhm_ratio : float
         Median FWHM of stars in the stack over that in the frame; NaN without stars.
     """
@@ -99,7 +99,9 @@ def check_stack(stack: StarList, frame: StarList, turn: Turn) -> StackCheck:
     sure, sure_in_stack = _sure(moved, frame.flux, limit, stack.shape), _sure(back, expected, limit, frame.shape)
     lost = sure & (_nearest(moved, stack.positions) > NEAR_PX / 2)
     new = sure_in_stack & (_nearest(stack.positions, moved) > NEAR_PX)
-    widths = frame.fwhm_px[common.stars], stack.fwhm_px[common.reference]
+    # of fainter ones the frame does not tell how wide they are
+    of_sure = sure[common.stars]
+    widths = frame.fwhm_px[common.stars][of_sure], stack.fwhm_px[common.reference][of_sure]
     wider = (widths[1] > BLURRED * widths[0]) & (widths[1] > widths[0] + BLURRED_PX)
     ratio = median_of_all(widths[1] / widths[0]) if len(wider) else float("nan")
     n_frame, n_stack, n_lost, n_new, n_blurred = (
