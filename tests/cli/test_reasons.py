@@ -14,9 +14,11 @@ from obsarchive.cli import daemon_reasons, step_reasons
 from obsarchive.cli.status import _reasons
 from obsarchive.config.loading import load
 from obsarchive.config.model import Config
+from obsarchive.core.archive_paths import Layout
 from obsarchive.core.causes import CAUSES, OTHER, cause_of, kind_of
 from obsarchive.core.documents import utc_now
 from obsarchive.errors import ConfigError
+from obsarchive.io.start_record import noted_start
 from obsarchive.store import Store
 
 NIGHT = "20260314"
@@ -85,6 +87,18 @@ def test_a_start_that_failed_is_the_reason_until_the_daemon_runs(tmp_path: Path)
     assert list(daemon_reasons.of_daemon(config, status())) == []
     later = str(utc_now() + timedelta(seconds=1))
     (found,) = daemon_reasons.of_daemon(config, status(state="stopped", updated=later))
+    assert found.action.startswith("start it")
+
+
+def test_a_daemon_that_starts_is_the_reason(tmp_path: Path) -> None:
+    config = make_config(tmp_path, min_free_gb=0.0)
+    before = status(state="stopped", updated=str(utc_now() - timedelta(seconds=5)))
+    with noted_start(Layout(config.paths.archive).start_record):
+        (found,) = daemon_reasons.of_daemon(config, before)
+        assert found.what == "the daemon is starting"
+        assert found.why.startswith("since ")
+        assert found.action.startswith("nothing")
+    (found,) = daemon_reasons.of_daemon(config, before)
     assert found.action.startswith("start it")
 
 

@@ -12,9 +12,9 @@ from toy_archive import EARLIER, HOSTILE, NIGHT
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.store.portal_queries import Browse
 from obsarchive.web.framework import template_filters
+from obsarchive.web.models.daemon_status import daemon_state
 from obsarchive.web.models.pipeline_views import DisplayState, pipelines_of
 from obsarchive.web.models.view_models import Card, Selection
-from obsarchive.web.pages.jobs import daemon_state
 
 
 def _card(app, obs_id: str, jobs=None) -> Card:
