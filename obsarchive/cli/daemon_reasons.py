@@ -14,7 +14,6 @@ from obsarchive.core.archive_paths import Layout
 from obsarchive.core.causes import SILENCE
 from obsarchive.core.documents import utc_now
 from obsarchive.errors import ArchiveError
-from obsarchive.io.start_record import starting_since
 
 NOT_STARTED = "not_started.txt"
 """File in ``paths.logs``: why the daemon did not start when it was tried last."""
@@ -29,7 +28,7 @@ class Reason:
     what : str
         What is kept, such as ``failed bright_star.reduce``.
     why : str
-        The reason.
+        The reason; where it concerns several that differ in names and numbers, that of the example.
     action : str
         What an operator does about it.
     count : int, optional
@@ -46,8 +45,8 @@ class Reason:
 
     def __str__(self) -> str:
         concerned = f"{self.count} x " if self.count else ""
-        such_as = f" (such as {self.example})" if self.example else ""
-        return f"  {concerned}{self.what}: {self.why}{such_as}\n    -> {self.action}\n"
+        such_as = f", {'such as' if self.count > 1 else 'of'} {self.example}" if self.example else ""
+        return f"  {concerned}{self.what}{such_as}: {self.why}\n    -> {self.action}\n"
 
 
 def of_daemon(config: Config, status: Mapping[str, Any]) -> Iterator[Reason]:
@@ -91,7 +90,12 @@ def _not_alive(config: Config, status: Mapping[str, Any]) -> Reason:
 
 def starting(config: Config, status: Mapping[str, Any] | None = None) -> str:
     """Return since when a daemon is starting that has not reported after a status; empty if none is."""
-    since = starting_since(Layout(config.paths.archive).start_record, _last_report(status or {}))
+    note = Layout(config.paths.archive).start_record
+    if not note.exists():
+        return ""
+    from obsarchive.io.start_record import starting_since  # late: mostly there is none, and no module is needed
+
+    since = starting_since(note, _last_report(status or {}))
     return f"since {since:%H:%M:%S} UTC" if since else ""
 
 

@@ -146,6 +146,25 @@ def test_failures_of_one_kind_are_one_reason(tmp_path: Path, store: Store) -> No
     assert "nothing" in found[2].action
 
 
+def test_names_and_numbers_tell_no_reasons_apart(tmp_path: Path, store: Store) -> None:
+    """Also names of files without a digit, and lists of different length."""
+    messages = [
+        "red.fits.gz: expected frames of (64, 64), found (48, 31) (y, x)",
+        "night_field.fit: expected frames of (8, 8), found (1, 2) (y, x)",
+        "M_a.FITS: expected frames of (64, 64, 3), found (48, nan) (y, x)",
+    ]
+    names = [
+        observation(store, number, reduce={"state": "rejected", "message": message})
+        for number, message in enumerate(messages)
+    ]
+    observation(store, 3, reduce={"state": "rejected", "message": "no guide star: brightest source has S/N nan"})
+    found = told(make_config(tmp_path), store)
+    assert [reason.count for reason in found] == [3, 1]
+    assert found[0].why == messages[names.index(found[0].example)], "the numbers are those of the example"
+    assert str(found[0]).startswith(f"  3 x rejected bright_star.reduce, such as {found[0].example}: {found[0].why}\n")
+    assert str(found[1]).startswith(f"  1 x rejected bright_star.reduce, of {found[1].example}: no guide star")
+
+
 def test_what_waits_says_for_what(tmp_path: Path, store: Store) -> None:
     config = make_config(tmp_path)
     store.nights.touch(NIGHT)
