@@ -116,6 +116,11 @@ def _steps_in_words(subject: str, store: "Store") -> str:
         for pipeline in records
         for name, record in found.pipeline(pipeline).steps().items()
     ]
+    calibration = found.pipeline("calib").steps().items() if isinstance(found, Night) else ()
+    for name, record in calibration:
+        short, unused = (as_mappings(record.results.get(key)) for key in ("short", "excluded"))
+        lines += [f"calib:{name}:{item.get('key')}\tno own master\t{item.get('reason')}\n" for item in short]
+        lines += [f"raw files:{item.get('file')}\tnot used\t{item.get('reason')}\n" for item in unused]
     problems = found.problems() if isinstance(found, Night) else []
     lines += [f"raw files:{problem.name}\tnot understood\t{problem.reason}\n" for problem in problems]
     return "".join(lines) or f"{subject}: no step has begun\n"
