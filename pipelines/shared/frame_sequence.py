@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from obsarchive.errors import Unprocessable
+from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray
@@ -114,6 +114,8 @@ class FrameSequence:
         """Where nothing is found in the frames, say how many of them cannot show anything, and why."""
         try:
             yield
+        except BadRawData:
+            raise
         except Unprocessable as err:
             told = with_faults(err, map(self.fault, range(len(self.frames))))
             if told is err:
