@@ -71,7 +71,8 @@ class BrightStar(Pipeline):
         """Rank the frames by the peak of the guide star; stack the best ones, and all good ones."""
         with work.frames() as frames:
             sequence = LuckySequence(work, frames, self.settings.window_arcsec, self.settings.core_px)
-            star, measures, origins = sequence.measure()
+            with sequence.faults_told():
+                star, measures, origins = sequence.measure()
             ranking = rank_frames(measures, origins, saturation=sequence.saturation_near(star))
             ranking = sequence.confirmed(ranking)
             verdict = classify(ranking)

@@ -65,7 +65,8 @@ class CcdStack(Pipeline):
         """Register the exposures on the brightest star, remove cosmic rays and average."""
         with work.frames() as frames:
             sequence = FieldSequence(work, frames, self.settings.window_arcsec)
-            found = sequence.register()
+            with sequence.faults_told():
+                found = sequence.register()
             classify(found)
             stack, _, hits = sequence.stack(found, SCALE)
             image = stack.image()

@@ -73,7 +73,8 @@ class ExtendedObject(Pipeline):
         """Register the frames on the whole object and average the sharpest, in two halves."""
         with work.frames() as frames:
             sequence = DiscSequence(work, frames)
-            found = sequence.register()
+            with sequence.faults_told():
+                found = sequence.register()
             chosen = _chosen(found, self.settings.best_fraction)
             first, second = sequence.stacks(found, chosen)
         halves, hits = _clean_halves(first, second)

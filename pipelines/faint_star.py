@@ -17,6 +17,7 @@ from obsarchive.science.arrays import Float32Array
 from obsarchive.science.imaging.cosmics import common_signal, without_cosmic_rays_drizzled
 from obsarchive.science.registration.stack_check import star_snr
 from pipelines.shared.faint_sequence import FEW_FRAMES, FaintSequence, Registered
+from pipelines.shared.frame_faults import BLACK, WITHOUT_VALUES
 from pipelines.shared.frame_sequence import SCALE, plain_mean
 from pipelines.shared.preview_step import PREVIEWS, PreviewSettings, labels_of, publish_previews
 from pipelines.shared.product_headers import (
@@ -59,7 +60,8 @@ class FaintStar(Pipeline):
         """Register the frames on their own mean, average the good ones and remove cosmic rays."""
         with work.frames() as frames:
             sequence = FaintSequence(work, frames, self.settings.window_arcsec)
-            found = sequence.register()
+            with sequence.faults_told():
+                found = sequence.register()
             verdict = classify(found)
             image, simple, pixfrac, hits = clean_sum(sequence, found)
             require_star(found, image)
@@ -108,7 +110,7 @@ def classify(found: Registered) -> str:
         There is no star (``zero_flux``), or there are too few usable frames (``failed``).
     """
     kept, n = int(found.kept.sum()), len(found.reasons)
-    if all(reason.startswith("black") for reason in found.reasons):
+    if all(reason.startswith((BLACK, WITHOUT_VALUES)) for reason in found.reasons):
         raise Unprocessable(f"no star in any of the {n} frames", "zero_flux")
     if kept < max(1, MIN_KEPT_FRACTION * n):
         raise Unprocessable(f"too few usable frames of {n}: {reasons_text(found.reasons)}", "failed")

@@ -66,7 +66,7 @@ class Calibration(Pipeline):
         dark, header = fits_products.read_fits(path) if path.exists() else (None, {})
         for name, files in _by(work, "flat", "filter").items():
             if dark is None:
-                masters.short[name] = f"{len(files)} files, but no master dark of mode {FLAT_DARK_MODE} to subtract"
+                masters.wait(name, files, f"no master dark of mode {FLAT_DARK_MODE} to subtract")
             else:
                 masters.make(
                     name,
@@ -158,12 +158,12 @@ class _Needed:
         """Frames that are enough, in any number of files."""
         return self.files * self.calibration.frames_per_file
 
-    def why_not(self, files: int, frames: int, bad: str) -> str:
-        """Return why some good files and frames are not enough, with a remark on bad ones; empty if they are."""
+    def why_not(self, files: int, frames: int, others: str) -> str:
+        """Return why some good files and frames are not enough, with a remark on others; empty if they are."""
         if files >= self.files or frames >= self.frames:
             return ""
         return (
-            f"{files} good files{bad} with {frames} good frames, needed are {self.files} files "
+            f"{files} good files{others} with {frames} good frames, needed are {self.files} files "
             f"(calibration.min_{self.kind}s) or {self.frames} frames (times calibration.frames_per_file)"
         )
 
@@ -191,6 +191,8 @@ class _NightMasters:
         self.masters: list[dict[str, Any]] = []
         self.excluded: list[dict[str, str]] = []
         self.short: dict[str, str] = {}
+        self.waits = False
+        """Whether good files wait for something else."""
         # A user may have asked for another night's masters in place of those of this night.
         wanted = work.subject.copies_from if isinstance(work.subject, Night) else ""
         self.copied = {(master.kind, master.key) for master in work.task.masters if master.night == wanted}
@@ -200,7 +202,7 @@ class _NightMasters:
         key: str,
         files: Iterable[Path],
         combine_frames: Combine,
-        inspect: Inspect = lambda frames: [""] * len(frames),
+        inspect: Inspect = _no_problem,
     ) -> None:
         """Make the master of a mode or filter from its readable files, if there are enough and no copy is wanted."""
         if (self.kind, key) in self.copied:
@@ -211,9 +213,8 @@ class _NightMasters:
             return
         self.work.require_present(self.kind, listed)
         usable = self._usable(files, inspect)
-        good, n_bad = list(usable), len(files) - len(usable)
-        bad = f", {n_bad} bad (the last: {self.excluded[-1]['reason']})" if n_bad else ""
-        short = self.needed.why_not(len(good), sum(usable.values()), bad)
+        good, others = list(usable), self._others(len(usable), len(files), len(listed))
+        short = self.needed.why_not(len(good), sum(usable.values()), others)
         if short:
             self.short[key] = short
             return
@@ -231,6 +232,22 @@ class _NightMasters:
         master = Master(self.kind, key, image.shape, self._signature(key, image, good), "own", self.work.subject.night)
         self._publish(master, image, cards, good)
         self.masters.append({**master.to_document(), **measured})
+
+    def wait(self, key: str, files: Iterable[Path], why: str) -> None:
+        """Note of a mode or filter why no master can be made now, whatever its files are; bad ones are recorded."""
+        if (self.kind, key) in self.copied:
+            return
+        listed = list(files)
+        present = [path for path in listed if path.exists()]
+        good = len(self._usable(present, _no_problem))
+        self.waits |= good > 0
+        self.short[key] = f"{good} good files{self._others(good, len(present), len(listed))}, but {why}"
+
+    def _others(self, n_good: int, n_present: int, n_listed: int) -> str:
+        """Return what is to be said of files that are bad or gone, beside the good ones."""
+        gone = f", {n_listed - n_present} gone from the raw folder" if n_present < n_listed else ""
+        n_bad = n_present - n_good
+        return gone + (f", {n_bad} bad (the last: {self.excluded[-1]['reason']})" if n_bad else "")
 
     def _usable(self, files: list[Path], inspect: Inspect) -> dict[Path, int]:
         """Return the files that are complete and agree with most others, with the number of their good frames.
@@ -341,5 +358,7 @@ class _NightMasters:
         if not self.masters:
             why = "; ".join(f"{item['key']}: {item['reason']}" for item in short) or f"no {self.kind} files"
             message = f"no master {self.kind}: {why}, and no other night has what this night needs"
-            raise Unprocessable(message) if self.excluded else Lacking(f"{self.kind} files", message)
+            if self.excluded and not self.waits:
+                raise Unprocessable(message)
+            raise Lacking("dark files" if self.waits else f"{self.kind} files", message)
         return {"masters": self.masters, "excluded": self.excluded, "short": short}

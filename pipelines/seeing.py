@@ -18,6 +18,7 @@ from obsarchive.science.psf.seeing import StarWidth, measure_width, refuse_satur
 from obsarchive.science.psf.seeing_trend import combined_width, trend_with_errors
 from obsarchive.science.registration.windows import cut
 from pipelines.shared.calibrator import SATURATED
+from pipelines.shared.frame_faults import pixel_fault, with_faults
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +104,8 @@ def _measure(work: Workspace, file: Mapping[str, Any]) -> dict[str, Any]:
         exposure = _exposure(read_header(file["path"]))
         with work.frames("seeing", [file["path"]]) as frames:
             results["exposure_s"] = exposure
-            level = SATURATED * (telescope.saturation_adu or frames.saturation or np.inf)
-            stars = list(_stars(frames, exposure, level))
+            limit = telescope.saturation_adu or frames.saturation
+            stars = list(_stars(frames, exposure, limit))
     except (Unprocessable, BadRawData) as err:
         log.warning("%s: %s", file["name"], err)
         return {**results, "reason": str(err)}
@@ -131,9 +132,11 @@ def _exposure(header: Mapping[str, Any]) -> float | None:
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
-def _stars(frames: Frames, exposure_s: float | None, level: float) -> Iterator[tuple[Float32Array, StarWidth]]:
+def _stars(
+    frames: Frames, exposure_s: float | None, limit_adu: float | None
+) -> Iterator[tuple[Float32Array, StarWidth]]:
     """Long-exposure images and the star in each; a frame without a star is rejected if others have one."""
-    n = len(frames)
+    n, level = len(frames), SATURATED * (limit_adu or np.inf)
     is_long = n == 1 or exposure_s is None or exposure_s / n >= LONG_EXPOSURE_S
     numbers = range(0, n, max(1, -(-n // MAX_FRAMES)))
     singles = (frames.read(i) for i in numbers)
@@ -149,7 +152,7 @@ def _stars(frames: Frames, exposure_s: float | None, level: float) -> Iterator[t
         except Unprocessable as err:
             last = err
     if not found:
-        raise last
+        raise with_faults(last, (pixel_fault(frames.read(i), limit_adu) for i in numbers))
 
 
 def _mean(frames: Frames) -> Float32Array:

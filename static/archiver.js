@@ -247,6 +247,7 @@
     word.className = `daemon daemon-${state.replaceAll(" ", "-")}`;
     word.title = `The daemon is ${state}`;
     one("[data-alarm]").hidden = !down.includes(state);
+    one("[data-starting]").hidden = state !== "starting";
   };
 
   // Every page polls what the daemon does; one that shows running work also whether it is out of date, and replaces
@@ -295,13 +296,14 @@
       if (answer.redirected || answer.status === 401) {
         one("[data-logged-out]").hidden = false;
         one("[data-logged-out] a").search = `?next=${encodeURIComponent(location.pathname + location.search)}`;
-        one("[data-alarm]").hidden = true;
+        one("[data-alarm]").hidden = one("[data-starting]").hidden = true;
         one("[data-daemon]").textContent = "logged out";
         return false;
       }
       if (!answer.ok) throw new Error(String(answer.status));
       const found = await answer.json();
       one("[data-no-answer]").hidden = true;
+      one("[data-since]").textContent = found.started;
       showDaemon(found.daemon);
       pause = Math.min(slow, pause * 1.15);
       if (live && found.pulse !== pulse) {

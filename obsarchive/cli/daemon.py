@@ -62,9 +62,17 @@ def _serve(settings: Config, options: Namespace) -> int:
     # Loaded late: a mistake in the configuration is reported at once, without waiting for Dask.
     from obsarchive.core.archive_paths import Layout
     from obsarchive.daemon.leader import lock_archive
+    from obsarchive.io.start_record import noted_start
+
+    layout = Layout(settings.paths.archive)
+    os.close(lock_archive(layout))  # fail early, before a database is started
+    with noted_start(layout.start_record):
+        return _work(settings, options)
+
+
+def _work(settings: Config, options: Namespace) -> int:
     from obsarchive.execution.forking import fork_forkserver
 
-    os.close(lock_archive(Layout(settings.paths.archive)))  # fail early, before a database is started
     if settings.parallel.scheduler is None:
         fork_forkserver()
     # Later than the fork: a step imports the pipelines of an adopter itself, as it does on machines that only work.

@@ -10,6 +10,7 @@ from typing import Any
 
 from obsarchive.config.disk_guard import lacks_space
 from obsarchive.config.model import Config
+from obsarchive.core.archive_paths import Layout
 from obsarchive.core.causes import SILENCE
 from obsarchive.core.documents import utc_now
 from obsarchive.errors import ArchiveError
@@ -27,7 +28,7 @@ class Reason:
     what : str
         What is kept, such as ``failed bright_star.reduce``.
     why : str
-        The reason.
+        The reason; where it concerns several that differ in names and numbers, that of the example.
     action : str
         What an operator does about it.
     count : int, optional
@@ -44,8 +45,8 @@ class Reason:
 
     def __str__(self) -> str:
         concerned = f"{self.count} x " if self.count else ""
-        such_as = f" (such as {self.example})" if self.example else ""
-        return f"  {concerned}{self.what}: {self.why}{such_as}\n    -> {self.action}\n"
+        such_as = f", {'such as' if self.count > 1 else 'of'} {self.example}" if self.example else ""
+        return f"  {concerned}{self.what}{such_as}: {self.why}\n    -> {self.action}\n"
 
 
 def of_daemon(config: Config, status: Mapping[str, Any]) -> Iterator[Reason]:
@@ -77,12 +78,25 @@ def of_daemon(config: Config, status: Mapping[str, Any]) -> Iterator[Reason]:
 
 
 def _not_alive(config: Config, status: Mapping[str, Any]) -> Reason:
-    """Return why no daemon runs: what a start said since the last report, or nothing but the time of that."""
+    """Return why no daemon works: it starts, or could not, as it said since the last report, or the time of that."""
+    if since := starting(config, status):
+        return Reason("the daemon is starting", since, "nothing: work begins when it has started")
     when, why = failed_start(config)
     if why and when >= str(status.get("updated")):
         return not_startable(config, f"it did not start at {when}: {why}")
     why = f"its last report is of {status.get('updated')}"
     return Reason("no daemon runs", why, f"start it: obsarchive daemon {config.source}")
+
+
+def starting(config: Config, status: Mapping[str, Any] | None = None) -> str:
+    """Return since when a daemon is starting that has not reported after a status; empty if none is."""
+    note = Layout(config.paths.archive).start_record
+    if not note.exists():
+        return ""
+    from obsarchive.io.start_record import starting_since  # late: mostly there is none, and no module is needed
+
+    since = starting_since(note, _last_report(status or {}))
+    return f"since {since:%H:%M:%S} UTC" if since else ""
 
 
 def not_startable(config: Config, why: str) -> Reason:
@@ -112,7 +126,14 @@ def is_alive(status: Mapping[str, Any]) -> bool:
         return False
     if status.get("host") == socket.gethostname() and not Path("/proc", str(status.get("pid"))).exists():
         return False
+    last = _last_report(status)
+    return last is not None and utc_now() - last < SILENCE
+
+
+def _last_report(status: Mapping[str, Any]) -> datetime | None:
+    """Return when the daemon wrote a status; None if that does not say."""
     try:
-        return utc_now() - datetime.fromisoformat(str(status.get("updated"))) < SILENCE
-    except (ValueError, TypeError):
-        return False
+        found = datetime.fromisoformat(str(status.get("updated")))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None

@@ -61,7 +61,7 @@ def run(options: Namespace) -> int:
     if not nights:
         demo.write_catalog(config.paths.archive)
         demo.write_night(raw)
-    is_demo = all((night / demo.TRUTH).is_file() for night in nights)
+    is_demo = all(demo.truth_of(night).is_file() for night in nights)
     stopping = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda number, frame: stopping.set())  # noqa: ARG005

@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
         with open_database(config) as opened:
             say(f"{opened.uri}\n")
         return 0
-    text, status = _report(config.paths.logs, *daemon_reasons.failed_start(config))
+    text, status = _report(config.paths.logs, config)
     say(_in_form(text, status, as_json=options.json))
     if not options.json:
         say(_reasons(config, status))
@@ -50,13 +50,16 @@ def _in_form(text: str, status: Mapping[str, Any], *, as_json: bool) -> str:
     return text + "\n" if as_json else _in_words(status)
 
 
-def _report(folder: Path, when: str = "", why: str = "") -> tuple[str, Mapping[str, Any]]:
+def _report(folder: Path, config: Config | None = None) -> tuple[str, Mapping[str, Any]]:
     """Return what the daemon reported last, as text and as read; or raise, with why it did not start."""
     path = folder / "status.json"
     try:
         text = path.read_text()
         status = as_mapping(parse_json(text))
     except OSError as err:
+        if config and (since := daemon_reasons.starting(config)):
+            raise ArchiveError(f"{path}: no status yet: the daemon is starting, {since}") from err
+        when, why = daemon_reasons.failed_start(config) if config else ("", "")
         if why:
             raise ArchiveError(f"{path}: no status: the daemon did not start at {when}: {why}") from err
         raise ArchiveError(f"{path}: no status: the daemon has not run with this configuration yet") from err
@@ -113,6 +116,11 @@ def _steps_in_words(subject: str, store: "Store") -> str:
         for pipeline in records
         for name, record in found.pipeline(pipeline).steps().items()
     ]
+    calibration = found.pipeline("calib").steps().items() if isinstance(found, Night) else ()
+    for name, record in calibration:
+        short, unused = (as_mappings(record.results.get(key)) for key in ("short", "excluded"))
+        lines += [f"calib:{name}:{item.get('key')}\tno own master\t{item.get('reason')}\n" for item in short]
+        lines += [f"raw files:{item.get('file')}\tnot used\t{item.get('reason')}\n" for item in unused]
     problems = found.problems() if isinstance(found, Night) else []
     lines += [f"raw files:{problem.name}\tnot understood\t{problem.reason}\n" for problem in problems]
     return "".join(lines) or f"{subject}: no step has begun\n"

@@ -144,6 +144,11 @@ class Layout:
         return self.root / ".permits"
 
     @property
+    def start_record(self) -> Path:
+        """File that names the daemon of this archive from its start on (:mod:`obsarchive.io.start_record`)."""
+        return self.root / ".daemon.json"
+
+    @property
     def master_lock(self) -> Path:
         """File locked by the daemon of this archive."""
         return self.root / ".master.lock"

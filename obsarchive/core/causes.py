@@ -8,8 +8,15 @@ from obsarchive.core.step_state import State
 
 SILENCE = timedelta(seconds=60)
 """A daemon that reported nothing for this long does not run."""
-_VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\S*\d\S*")
+_VARYING = re.compile(
+    r"'[^']*'|\"[^\"]*\"|/\S+|\S*\d\S*"
+    r"|\S+\.fi?ts?(?:\.\w+)?\b:?"  # names of files without a digit
+    r"|\b(?:nan|inf)\b[^\w\s]*",
+    re.IGNORECASE,
+)
 """What differs between messages of one kind: names, paths, numbers."""
+_LISTED = re.compile(r"…(?:[ ,]+…)+")
+"""Several of them in turn: lists of names, pairs of numbers."""
 
 
 @dataclass(frozen=True)
@@ -81,4 +88,4 @@ def cause_of(message: str) -> Cause:
 
 def kind_of(message: str) -> str:
     """Return a message without what differs between messages of its kind: names, paths and numbers."""
-    return _VARYING.sub("…", message)
+    return _LISTED.sub("…", _VARYING.sub("…", message))

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -26,6 +26,17 @@ def this_process() -> dict[str, Any]:
 @cache
 def _identity(pid: int) -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": pid, "started": psutil.Process(pid).create_time()}
+
+
+def start_of(process: Mapping[str, Any]) -> datetime:
+    """Return when a process was started, as the database keeps times (UTC).
+
+    Parameters
+    ----------
+    process : mapping
+        As of `this_process`.
+    """
+    return datetime.fromtimestamp(round(float(process["started"]), 3), UTC)
 
 
 def has_ended(process: Mapping[str, Any] | None, last_sign: datetime | None) -> bool:

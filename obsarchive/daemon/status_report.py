@@ -18,6 +18,7 @@ from obsarchive import __version__
 from obsarchive.config.model import Config
 from obsarchive.core.causes import cause_of
 from obsarchive.core.documents import utc_now
+from obsarchive.core.processes import start_of, this_process
 from obsarchive.core.step_state import State
 from obsarchive.errors import ArchiveError
 from obsarchive.io.atomic import atomic_write
@@ -51,7 +52,7 @@ class StatusReport:
     def __init__(self, config: Config, jobs: Jobs, run: str) -> None:
         self.config, self.jobs, self.run = config, jobs, run
         self.file = config.paths.logs / "status.json"
-        self.started = utc_now()
+        self.started = start_of(this_process())
         self.endings: deque[tuple[Any, str]] = deque(maxlen=100_000)
         self.totals: Counter[str] = Counter()
         self.causes: Counter[str] = Counter()

@@ -65,19 +65,28 @@ class Job:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the system and the decompressors raise into the exceptions of the archive."""
+def explained(path: Path, name: str = "") -> Iterator[None]:
+    """Turn what the system and the decompressors raise into the exceptions of the archive.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str, optional
+        Its name in messages, if that is not its own.
+    """
+    name = name or path.name
     try:
         yield
     except (EOFError, zlib.error) as err:
-        raise BadRawData(f"{path.name}: expected a whole compressed stream, found: {err}") from err
+        raise BadRawData(f"{name}: expected a whole compressed stream, found: {err}") from err
     except OSError as err:
         if err.errno in _NO_SPACE:
-            raise NoSpace(f"no space left to unpack {path.name}: {err}") from err
+            raise NoSpace(f"no space left to unpack {name}: {err}") from err
         if err.errno is None:  # so bz2, gzip and astropy report damaged data
-            raise BadRawData(f"{path.name}: expected valid data, found: {err}") from err
+            raise BadRawData(f"{name}: expected valid data, found: {err}") from err
         trouble = DiskTrouble if err.errno in {*OF_DISKS, errno.ENOENT} else ArchiveError
-        raise trouble(f"{path.name} cannot be read: {err}") from err
+        raise trouble(f"{name} cannot be read: {err}") from err
 
 
 def packing_of(path: Path) -> str:

@@ -249,6 +249,10 @@ def parse_hdu(cards: bytes, whole: bool, start: int) -> Hdu:
     if not cards.startswith(opening):
         raise ValueError(f"expected a FITS header with {opening.decode().strip(' =')}, found {beginning(cards)}")
     if not whole:
+        if len(cards) >= MAX_HEADER_BYTES:
+            raise ValueError(
+                f"expected a header of at most {MAX_HEADER_BYTES} bytes, found no END card in the first {len(cards)}"
+            )
         raise ValueError(f"expected an END card, found none in {len(cards)} bytes")
     values = _scanned_values(cards)
     bits, axes = _integer(values, "BITPIX"), _axes(values)

@@ -113,6 +113,8 @@ class Frames:
         Files in the order in which they were taken.
     sections : Sections
         What of a raw frame is kept, and where its overscan is.
+    names : sequence of str, optional
+        Names of the files in messages: those of the raw files they were unpacked from; by default their own.
 
     Attributes
     ----------
@@ -131,16 +133,17 @@ class Frames:
         A file cannot be read.
     """
 
-    def __init__(self, paths: Sequence[Path], sections: Sections = WHOLE) -> None:
-        contents = [scan(path) for path in paths]
+    def __init__(self, paths: Sequence[Path], sections: Sections = WHOLE, names: Sequence[str] = ()) -> None:
+        shown = names or [path.name for path in paths]
+        contents = [scan(path, name) for path, name in zip(paths, shown, strict=True)]
         for file in contents:
             if file.mosaic:
-                raise BadRawData(f"{file.path.name}: expected whole frames, found amplifiers: unpack the file first")
+                raise BadRawData(f"{file.name}: expected whole frames, found amplifiers: unpack the file first")
         _check_complete(contents)
         stacks = [stack for file in contents for stack in file.stacks]
         self._raw_shape = _common_shape(contents)
         self._sections = sections
-        self._trim = _inside(sections.trim, self._raw_shape, contents[0].path)
+        self._trim = _inside(sections.trim, self._raw_shape, contents[0].name)
         self.shape = self._trim[1] - self._trim[0], self._trim[3] - self._trim[2]
         natives = {stack.native for stack in stacks}
         single = len(natives) == 1 and sections.overscan is None
@@ -152,13 +155,13 @@ class Frames:
         self._levels: dict[int, np.float32] = {}
         self._buffer = np.empty(max(stack.frame_bytes for stack in stacks), np.uint8)
         self._files = ExitStack()
-        self._places: list[tuple[Path, int, Stack, int]] = []
+        self._places: list[tuple[Contents, int, Stack, int]] = []
         try:
             for file in contents:
-                with explained(file.path):
+                with explained(file.path, file.name):
                     descriptor = self._files.enter_context(file.path.open("rb", buffering=0)).fileno()
                 for stack in file.stacks:
-                    self._places += [(file.path, descriptor, stack, plane) for plane in range(stack.count)]
+                    self._places += [(file, descriptor, stack, plane) for plane in range(stack.count)]
         except ArchiveError:
             self.close()
             raise
@@ -188,7 +191,8 @@ class Frames:
 
     def header(self) -> fits.Header:
         """Read the header of frame 0."""
-        return read_header(self._places[0][0])
+        file = self._places[0][0]
+        return read_header(file.path, file.name)
 
     @property
     def saturation(self) -> float | None:
@@ -254,21 +258,21 @@ class Frames:
 
     def _bad_pixels(self, i: int, stack: Stack) -> NDArray[np.bool_]:
         """Which pixels of a raw frame are bad, by the masks of its file; the last answer is kept."""
-        path, descriptor, _, plane = self._places[i]
+        file, descriptor, _, plane = self._places[i]
         planes = [min(plane, mask.stack.count - 1) for mask in stack.masks]
         place = (descriptor, *planes, *(mask.stack.offset for mask in stack.masks))
         if self._bad[0] != place:
             bad = np.zeros(stack.shape, bool)
-            with explained(path), path.open("rb") as file:
+            with explained(file.path, file.name), file.path.open("rb") as opened:
                 for mask, at in zip(stack.masks, planes, strict=True):
-                    bad |= bad_pixels(path.name, mask.image, mask.role, read_plane(file, mask.stack, at))
+                    bad |= bad_pixels(file.name, mask.image, mask.role, read_plane(opened, mask.stack, at))
             self._bad = place, bad
         return self._bad[1]
 
     def _overscan(self, i: int) -> np.float32:
         """Median of the pixels of a frame that saw no light."""
         if i not in self._levels:
-            y0, y1, x0, x1 = _inside(self._sections.overscan, self._raw_shape, self._places[i][0])
+            y0, y1, x0, x1 = _inside(self._sections.overscan, self._raw_shape, self._places[i][0].name)
             raw, stack = self._raw_rows(i, y0 - self._trim[0], y1 - self._trim[0])
             dark = np.empty((y1 - y0, x1 - x0), np.float32)
             _decode(raw[:, x0:x1], stack, dark)
@@ -311,24 +315,24 @@ class Frames:
         ny, nx = self._raw_shape
         if not 0 <= y0 <= y1 <= ny:
             raise ValueError(f"rows {y0}:{y1} of a frame of {ny}")
-        path, descriptor, stack, plane = self._places[i]
+        file, descriptor, stack, plane = self._places[i]
         row_bytes = nx * stack.storage.itemsize
         raw = self._buffer[: (y1 - y0) * row_bytes]
         start = stack.offset + plane * stack.frame_bytes + y0 * row_bytes
-        with explained(path):
+        with explained(file.path, file.name):
             found = os.preadv(descriptor, [raw.data], start)
         if found != raw.size:
-            raise BadRawData(f"{path.name}: frame {i}: expected {raw.size} bytes, found {found}")
+            raise BadRawData(f"{file.name}: frame {i}: expected {raw.size} bytes, found {found}")
         return raw.view(stack.storage).reshape(y1 - y0, nx), stack
 
 
-def _inside(section: tuple[int, int, int, int] | None, shape: tuple[int, int], path: Path) -> tuple[int, int, int, int]:
+def _inside(section: tuple[int, int, int, int] | None, shape: tuple[int, int], name: str) -> tuple[int, int, int, int]:
     """Section of a frame, the whole one for None; it must lie within."""
     if section is None:
         return 0, shape[0], 0, shape[1]
     y0, y1, x0, x1 = section
     if not (0 <= y0 < y1 <= shape[0] and 0 <= x0 < x1 <= shape[1]):
-        raise BadRawData(f"{path.name}: section rows {y0}:{y1}, columns {x0}:{x1} of a frame of {shape} (y, x)")
+        raise BadRawData(f"{name}: section rows {y0}:{y1}, columns {x0}:{x1} of a frame of {shape} (y, x)")
     return section
 
 
@@ -336,16 +340,16 @@ def _check_complete(contents: Sequence[Contents]) -> None:
     """Find files cut where nothing looks broken: at the end of an HDU or of a compressed stream."""
     total = sum(file.n_frames for file in contents)
     if total == 0:
-        raise BadRawData(f"{', '.join(file.path.name for file in contents)}: expected frames, found none")
+        raise BadRawData(f"{', '.join(file.name for file in contents)}: expected frames, found none")
     first = contents[0].n_frames
     for file in contents:
         announced = file.expected or 0
         # Some cameras announce the frames of the whole sequence in each of its files.
         if file.n_frames + file.others < announced and total != announced:
-            raise BadRawData(f"{file.path.name} holds {file.n_frames} of {announced} frames")
+            raise BadRawData(f"{file.name} holds {file.n_frames} of {announced} frames")
         if file.n_frames > first or (file.n_frames < first and file is not contents[-1]):
             raise BadRawData(
-                f"{file.path.name} holds {file.n_frames} frames, {contents[0].path.name} {first}: "
+                f"{file.name} holds {file.n_frames} frames, {contents[0].name} {first}: "
                 "expected as many in all files of a sequence but the last"
             )
 
@@ -355,5 +359,5 @@ def _common_shape(contents: Sequence[Contents]) -> tuple[int, int]:
     for file in contents:
         for stack in file.stacks:
             if stack.shape != shape:
-                raise BadRawData(f"{file.path.name}: expected frames of {shape}, found {stack.shape} (y, x)")
+                raise BadRawData(f"{file.name}: expected frames of {shape}, found {stack.shape} (y, x)")
     return shape

@@ -38,12 +38,13 @@ _STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|[PG]COUNT")
 class Contents:
     """Content of a plain FITS file.
 
-    `expected` is the number of frames its header announces (None: it does not say), `others` the number of
-    extensions that are no images.  Where amplifiers must first be put together, `mosaic` says how, and `amplifiers`
-    are their stacks by the number of the HDU; then there are no `stacks`.
+    `name` is that of the raw file, for messages.  `expected` is the number of frames its header announces (None: it
+    does not say), `others` the number of extensions that are no images.  Where amplifiers must first be put together,
+    `mosaic` says how, and `amplifiers` are their stacks by the number of the HDU; then there are no `stacks`.
     """
 
     path: Path
+    name: str
     stacks: tuple[Stack, ...]
     others: int
     expected: int | None
@@ -101,16 +102,17 @@ def scan(path: Path, name: str = "") -> Contents:
     ArchiveError
         The file cannot be read.
     """
-    with explained(path), path.open("rb") as file:
-        hdus = list(walk(name or path.name, file))
+    name = name or path.name
+    with explained(path, name), path.open("rb") as file:
+        hdus = list(walk(name, file))
         stacks = {number: hdu.stack for number, hdu in enumerate(hdus) if hdu.stack}
         shared = {key: hdus[0].values[key] for key in ("TELESCOP",) if key in hdus[0].values}
         images = {number: image_of(number, hdus[number], shared) for number in stacks}
         for number in stacks:
-            refuse_colours(name or path.name, images[number])
-        contents = Contents(path, tuple(stacks.values()), sum(not hdu.is_image for hdu in hdus), None)
+            refuse_colours(name, images[number])
+        contents = Contents(path, name, tuple(stacks.values()), sum(not hdu.is_image for hdu in hdus), None)
         if len(stacks) > 1:
-            contents = _sorted(name or path.name, contents, (stacks, images), file)
+            contents = _sorted(contents, (stacks, images), file)
     # Announced by the primary header; where fpack moved that into the first extension, by that one.
     no_frames = sum(stack.count for stack in stacks.values()) - contents.n_frames
     announced = (_announced(hdu.values, no_frames) for hdu in hdus if hdu is hdus[0] or hdu.stack)
@@ -119,10 +121,10 @@ def scan(path: Path, name: str = "") -> Contents:
 
 
 def _sorted(
-    name: str, contents: Contents, every: tuple[Mapping[int, Stack], Mapping[int, ImageHdu]], file: BufferedIOBase
+    contents: Contents, every: tuple[Mapping[int, Stack], Mapping[int, ImageHdu]], file: BufferedIOBase
 ) -> Contents:
     """Tell frames from what belongs to them, in a file of several images."""
-    stacks, images = every
+    (stacks, images), name = every, contents.name
     roles = assign_roles(name, list(images.values()), lambda number: read_plane(file, stacks[number]))
     used = {}
     for number in roles.lights + roles.amplifiers:
@@ -162,7 +164,7 @@ def has_amplifiers(path: Path, name: str = "") -> bool:
     ArchiveError
         The file cannot be read.
     """
-    with explained(path), path.open("rb") as file, suppress(ValueError):
+    with explained(path, name), path.open("rb") as file, suppress(ValueError):
         start = frames = 0
         while not frames:
             file.seek(start)
@@ -174,11 +176,18 @@ def has_amplifiers(path: Path, name: str = "") -> bool:
     return bool(frames) and scan(path, name).mosaic is not None
 
 
-def read_header(path: Path) -> fits.Header:
+def read_header(path: Path, name: str = "") -> fits.Header:
     """Read the header of frame 0 of a raw file, compressed or not, without reading further.
 
     To an empty primary HDU the cards of the extension with the first frame are added, and its ``NAXIS1`` and
     ``NAXIS2``; of amplifiers that make one frame, those of the whole frame.  Bad cards are skipped.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str, optional
+        Its name in messages: that of the raw file it was unpacked from.
 
     Raises
     ------
@@ -187,15 +196,16 @@ def read_header(path: Path) -> fits.Header:
     ArchiveError
         The file cannot be read.
     """
-    with explained(path), open_stream(path) as stream:
+    name = name or path.name
+    with explained(path, name), open_stream(path) as stream:
         cards, whole = read_cards(stream)
         if not cards.startswith(b"SIMPLE"):
-            raise BadRawData(f"{path.name}: expected a FITS header, found {beginning(cards)}")
+            raise BadRawData(f"{name}: expected a FITS header, found {beginning(cards)}")
         header = _tolerant_header(cards)
         is_plain = not packing_of(path)  # the end of a packed file is far
         is_part = _is_part(header) and (is_plain or expected_frames({"NEXTEND": header.get("NEXTEND")}))
         if whole and (is_part or not _has_pixels(header)):
-            _add_frame(path.name, header, list(_headers(stream, cards)))
+            _add_frame(name, header, list(_headers(stream, cards)))
     return header
 
 

@@ -167,7 +167,7 @@ class Workspace:
         folder = unpacked_folder(self.task.tmp, self.subject.id)
         folder.mkdir(parents=True, exist_ok=True)
         unpacked = [unpack(path, folder) for path in paths]
-        return Frames(unpacked, self._sections(paths[0], unpacked[0]))
+        return Frames(unpacked, self._sections(paths[0], unpacked[0]), [path.name for path in paths])
 
     def _sections(self, path: Path, unpacked: Path) -> Sections:
         """Overscan and trim sections of the camera that wrote a file; none of amplifiers that were put together."""
@@ -175,7 +175,9 @@ class Workspace:
         if root is None:
             return Sections()
         instrument = import_class(root.instrument)(root.settings)
-        return instrument.sections(read_header(unpacked)) if isinstance(instrument, Sectioned) else Sections()
+        return (
+            instrument.sections(read_header(unpacked, path.name)) if isinstance(instrument, Sectioned) else Sections()
+        )
 
     def results(self, name: str) -> Mapping[str, Any]:
         """Return the results of an earlier step of this pipeline, by the name of the step; empty without any."""

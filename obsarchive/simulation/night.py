@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from astropy.io import fits
 
-from obsarchive.io.atomic import atomic_path
+from obsarchive.io.atomic import atomic_path, atomic_write
 from obsarchive.science.arrays import AnyArray
 from obsarchive.science.astrometry.plate_solution import deproject
 from obsarchive.science.psf.model import Optics
@@ -36,7 +36,6 @@ CLUSTER = (Star(), Star(2.1, 1.4, 1.0), Star(-2.6, 0.9, 1.5), Star(1.0, -2.9, 1.
 POINTING_ERROR_ARCSEC = (3.2, -1.8)
 """Pointing error of the simulated telescope, east and north: true minus header."""
 CATALOG = "stars.csv"
-TRUTH = "truth.json"
 N_FIELD_STARS = 40
 FIELD_ARCSEC = 40.0
 
@@ -142,7 +141,7 @@ class NightPlan:
 
 
 def write_night(raw: Path, plan: NightPlan | None = None, workers: int = 2) -> Path:
-    """Write a night of raw files and its truth, ``truth.json``; it is there when it is whole.
+    """Write a night of raw files, and beside its folder its truth, see `truth_of`; it is there when it is whole.
 
     Parameters
     ----------
@@ -174,8 +173,13 @@ def write_night(raw: Path, plan: NightPlan | None = None, workers: int = 2) -> P
         except BaseException:
             pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the files that are begun, not for all
             raise
-        (part / TRUTH).write_text(json.dumps(truth, indent=1))
+        atomic_write(truth_of(folder), json.dumps(truth, indent=1).encode())
     return folder
+
+
+def truth_of(folder: Path) -> Path:
+    """Return the file with what is true of a simulated night: no raw file, hence not in the folder of the night."""
+    return folder.with_name(f"{folder.name}_truth.json")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from obsarchive.web.framework.error_pages import register_error_handlers
 from obsarchive.web.framework.security import configure_security
 from obsarchive.web.framework.template_filters import FILTERS
 from obsarchive.web.models import guide, measurements, wording
+from obsarchive.web.models.daemon_status import DOWN, STARTING, daemon_report, daemon_state
 from obsarchive.web.pages import (
     account,
     datasets,
@@ -45,7 +46,6 @@ from obsarchive.web.pages import (
     users,
     viewer,
 )
-from obsarchive.web.pages.jobs import DOWN, daemon_state
 from obsarchive.web.surveys import source_comparison, sources, triage
 from obsarchive.web.surveys.source_urls import SourceName
 from obsarchive.web.vo import tap, views
@@ -156,11 +156,13 @@ def _asset(name: str) -> str:
 def template_context() -> dict[str, Any]:
     """Return what every page shows; of the user, nothing before the login was checked or without the database."""
     app, known = portal(), g.get("logged_in", False)
-    word = daemon_state(app.store.jobs.daemon()) if known else ""
+    daemon = daemon_report() if known else {}
+    word = daemon_state(daemon) if known else ""
     return {
         "current_user": current_user if known else AnonymousUserMixin(),
         "archive_name": app.settings.server.name,
         "version": __version__,
         "daemon_word": word,
         "daemon_is_down": word in DOWN,
+        "daemon_starting": daemon.get("started") if word == STARTING else None,
     }

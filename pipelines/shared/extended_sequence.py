@@ -9,6 +9,7 @@ from obsarchive.science.arrays import Float32Array, Float64Array
 from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.extended_source import Box, find_object, sharpness
 from obsarchive.science.registration.alignment import align
+from pipelines.shared.frame_faults import BLACK, FULL, SATURATED_PIXELS
 from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for, plain_mean
 
 MAX_PIXELS = 2e7
@@ -55,34 +56,42 @@ class DiscSequence(FrameSequence):
         for mean in means:
             every.add(mean, 0, 0)
         box = find_object(every.image())
-        windows, binning = self._windows(box)
+        windows, binning, full = self._windows(box)
         found = align(windows, SMOOTH_PX)
         sharp = sharpness(windows, found.shifts, found.template)
         faint = found.amplitude < MIN_KEPT_LIGHT
         reasons = found.reasons()
-        if all(reason.startswith("black") for reason in reasons):
+        if all(reason.startswith(BLACK) for reason in reasons):
             raise Unprocessable(f"no object in any of the {len(reasons)} frames", "zero_flux")
         # the sharpness of a frame decides instead of a poor correlation
         kept = ["" if reason.startswith("poor") else reason for reason in reasons]
         reasons = tuple(
-            f"faint: {found.amplitude[i]:.2f} of the usual light" if faint[i] and not reason else reason
+            f"{FULL}: {100 * full[i]:.0f} % of the window, from {self.saturation:.0f} ADU on"
+            if full[i] > SATURATED_PIXELS
+            else f"faint: {found.amplitude[i]:.2f} of the usual light"
+            if faint[i] and not reason
+            else reason
             for i, reason in enumerate(kept)
         )
-        return Registered(binning * found.shifts, reasons, box, sharp, found.amplitude)
+        return Registered(binning * found.shifts, self.explained(reasons), box, sharp, found.amplitude)
 
-    def _windows(self, box: Box) -> tuple[Float32Array, int]:
-        """Calibrated windows around the object without background, binned if they are large; and the binning."""
+    def _windows(self, box: Box) -> tuple[Float32Array, int, Float64Array]:
+        """Calibrated windows around the object without background, binned if they are large.
+
+        Also the binning, and the saturated share of each window.
+        """
         n = len(self.frames)
         binning = max(1, int(np.ceil(np.sqrt(n * box.shape[0] * box.shape[1] / MAX_PIXELS))))
         ny, nx = box.shape[0] // binning, box.shape[1] // binning
-        windows = np.empty((n, ny, nx), np.float32)
+        windows, full = np.empty((n, ny, nx), np.float32), np.zeros(n)
         for i in range(n):
             window = self.read_window(i, (box.y0, box.x0), (ny * binning, nx * binning))
+            full[i] = np.count_nonzero(window >= self.saturation) / window.size
             windows[i] = window.reshape(ny, binning, nx, binning).mean(axis=(1, 3))
             known = np.isfinite(windows[i])
             windows[i] -= np.percentile(windows[i][known], 2) if known.any() else 0
             self.work.progress(0.3 * i / n, "reading windows")
-        return windows, binning
+        return windows, binning, full
 
     def stacks(self, found: Registered, chosen: list[int]) -> tuple[Drizzle, Drizzle]:
         """Make two stacks, each of half of the frames, so that one can be checked against the other.

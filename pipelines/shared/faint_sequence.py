@@ -150,7 +150,7 @@ class FaintSequence(FrameSequence):
             if not turn.copies_pixels(shape):
                 # pixels that are interpolated anyway are shifted at the same time
                 self.turns[i], shifts[i] = Turn(turn.matrix, turn.offset + shifts[i]), 0.0
-        return Registered(shifts, tuple(reasons), star, alignment.among(n, usable), self.turns, moves, lists)
+        return Registered(shifts, self.explained(reasons), star, alignment.among(n, usable), self.turns, moves, lists)
 
     def _aligned(
         self, usable: list[int], field: Orientation, lists: Mapping[int, StarList]
@@ -298,7 +298,9 @@ class FaintSequence(FrameSequence):
         n, ny, nx = windows.shape
         full = [np.count_nonzero(windows[k] >= self.saturation) / (ny * nx) for k in range(n)]
         return tuple(
-            f"saturated: {100 * share:.0f} % of the window" if share > self.saturated_share else reason
+            f"saturated: {100 * share:.0f} % of the window, from {self.saturation:.0f} ADU on"
+            if share > self.saturated_share
+            else reason
             for share, reason in zip(full, reasons, strict=True)
         )
 

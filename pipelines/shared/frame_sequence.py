@@ -1,11 +1,13 @@
 """The frames of one observation as the imaging pipelines use them: read, calibrated, registered and drizzled."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from obsarchive.errors import BadRawData, Unprocessable
 from obsarchive.io.raw_frames import Frames
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import BoolArray, Float32Array, Float64Array, FloatArray
@@ -14,6 +16,7 @@ from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.imaging.hot_pixels import hot_pixels
 from obsarchive.science.registration.frame_ranking import GuideStar
 from pipelines.shared.calibrator import calibrator
+from pipelines.shared.frame_faults import BLACK, pixel_fault, with_faults
 
 SCALE = 2
 """Pixels of a drizzled stack per raw pixel, along each axis."""
@@ -89,6 +92,37 @@ class FrameSequence:
     def _raw_saturation(self) -> float | None:
         known = self.work.telescope.saturation_adu
         return self.frames.above_overscan(known) if known else self.frames.saturation
+
+    def fault(self, i: int) -> str:
+        """Return why frame `i` cannot show anything, see :func:`.pixel_fault`."""
+        return pixel_fault(self.frames.read(i, self._raw), self._raw_saturation)
+
+    def explained(self, reasons: Sequence[str]) -> tuple[str, ...]:
+        """Return why frames are rejected: of those that are black, their :meth:`fault` if they have one.
+
+        Parameters
+        ----------
+        reasons : sequence of n str
+            Why each frame is rejected; empty for good frames.
+
+        Returns
+        -------
+        tuple of n str
+        """
+        return tuple((self.fault(i) if reason.startswith(BLACK) else "") or reason for i, reason in enumerate(reasons))
+
+    @contextmanager
+    def faults_told(self) -> Iterator[None]:
+        """Where nothing is found in the frames, say how many of them cannot show anything, and why."""
+        try:
+            yield
+        except BadRawData:
+            raise
+        except Unprocessable as err:
+            told = with_faults(err, map(self.fault, range(len(self.frames))))
+            if told is err:
+                raise
+            raise told from err
 
     def half_window_px(self, window_arcsec: float, least_px: int) -> int:
         """Return half the side of a window, in whole pixels.

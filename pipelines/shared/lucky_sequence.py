@@ -100,9 +100,7 @@ class LuckySequence(FrameSequence):
         stars = self._stars()
         found = [star for star in stars if star]
         if not found:
-            has_values = any(np.isfinite(self.read(i)).any() for i in range(len(stars)))
-            what = "no source stands out in any" if has_values else "no pixel holds a value in any"
-            raise Unprocessable(f"no guide star: {what} of the {len(stars)} frames", "zero_flux")
+            raise Unprocessable(f"no guide star: no source stands out in any of the {len(stars)} frames", "zero_flux")
         # One window and aperture for all, those of the largest image: peaks are compared at equal flux.
         scale = max(star.scale_px for star in found)
         measures, origins = [NO_STAR] * len(stars), np.zeros((len(stars), 2))
@@ -280,6 +278,8 @@ class LuckySequence(FrameSequence):
     def confirmed(self, ranking: FrameRanking) -> FrameRanking:
         """Reject frames whose other stars contradict the guide star: those beside it, in a short sequence all.
 
+        Of frames without a star it is said what is the matter with their pixels.
+
         Parameters
         ----------
         ranking : FrameRanking
@@ -290,7 +290,7 @@ class LuckySequence(FrameSequence):
         FrameRanking
             The same, with fewer frames kept where stars contradict.
         """
-        reasons = list(ranking.reasons)
+        reasons = list(self.explained(ranking.reasons))
         for i in self.odd:
             reasons[i] = reasons[i] or "contradicted: a star beside the guide star is not where most frames have it"
         ranking = _rejected(ranking, reasons)

@@ -211,8 +211,15 @@ def reasons_counted(reasons: Sequence[str]) -> dict[str, int]:
 
 
 def reasons_text(reasons: Sequence[str]) -> str:
-    """Return the counts of :func:`reasons_counted` for a message: ``3 black, 1 slipped``."""
-    return ", ".join(f"{count} {kind}" for kind, count in reasons_counted(reasons).items())
+    """Return the counts of :func:`reasons_counted` for a message: ``3 black (no star, S/N 0.4), 1 slipped (…)``.
+
+    In brackets stands what is said of the first frame of each kind.
+    """
+    texts = []
+    for kind, count in reasons_counted(reasons).items():
+        detail = next(reason for reason in reasons if reason.partition(":")[0] == kind).partition(": ")[2]
+        texts.append(f"{count} {kind} ({detail})" if detail else f"{count} {kind}")
+    return ", ".join(texts)
 
 
 def reasons_listed(reasons: Sequence[str]) -> dict[str, Any]:

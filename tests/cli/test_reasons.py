@@ -14,9 +14,11 @@ from obsarchive.cli import daemon_reasons, step_reasons
 from obsarchive.cli.status import _reasons
 from obsarchive.config.loading import load
 from obsarchive.config.model import Config
+from obsarchive.core.archive_paths import Layout
 from obsarchive.core.causes import CAUSES, OTHER, cause_of, kind_of
 from obsarchive.core.documents import utc_now
 from obsarchive.errors import ConfigError
+from obsarchive.io.start_record import noted_start
 from obsarchive.store import Store
 
 NIGHT = "20260314"
@@ -88,6 +90,18 @@ def test_a_start_that_failed_is_the_reason_until_the_daemon_runs(tmp_path: Path)
     assert found.action.startswith("start it")
 
 
+def test_a_daemon_that_starts_is_the_reason(tmp_path: Path) -> None:
+    config = make_config(tmp_path, min_free_gb=0.0)
+    before = status(state="stopped", updated=str(utc_now() - timedelta(seconds=5)))
+    with noted_start(Layout(config.paths.archive).start_record):
+        (found,) = daemon_reasons.of_daemon(config, before)
+        assert found.what == "the daemon is starting"
+        assert found.why.startswith("since ")
+        assert found.action.startswith("nothing")
+    (found,) = daemon_reasons.of_daemon(config, before)
+    assert found.action.startswith("start it")
+
+
 @pytest.mark.parametrize(("state", "mode"), [("stopped", "external"), ("idle", "embedded")])
 def test_a_class_that_cannot_be_loaded_is_one_reason_with_one_action(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, mode: str
@@ -130,6 +144,25 @@ def test_failures_of_one_kind_are_one_reason(tmp_path: Path, store: Store) -> No
     assert found[1].example == last
     assert "mounted" in found[1].action
     assert "nothing" in found[2].action
+
+
+def test_names_and_numbers_tell_no_reasons_apart(tmp_path: Path, store: Store) -> None:
+    """Also names of files without a digit, and lists of different length."""
+    messages = [
+        "red.fits.gz: expected frames of (64, 64), found (48, 31) (y, x)",
+        "night_field.fit: expected frames of (8, 8), found (1, 2) (y, x)",
+        "M_a.FITS: expected frames of (64, 64, 3), found (48, nan) (y, x)",
+    ]
+    names = [
+        observation(store, number, reduce={"state": "rejected", "message": message})
+        for number, message in enumerate(messages)
+    ]
+    observation(store, 3, reduce={"state": "rejected", "message": "no guide star: brightest source has S/N nan"})
+    found = told(make_config(tmp_path), store)
+    assert [reason.count for reason in found] == [3, 1]
+    assert found[0].why == messages[names.index(found[0].example)], "the numbers are those of the example"
+    assert str(found[0]).startswith(f"  3 x rejected bright_star.reduce, such as {found[0].example}: {found[0].why}\n")
+    assert str(found[1]).startswith(f"  1 x rejected bright_star.reduce, of {found[1].example}: no guide star")
 
 
 def test_what_waits_says_for_what(tmp_path: Path, store: Store) -> None:

@@ -77,6 +77,23 @@ def test_the_start_is_reported_from_its_begin(new_site: Callable) -> None:
         daemon.kill()
 
 
+def test_a_start_is_seen_before_its_first_report(new_site: Callable) -> None:
+    """Which may take a minute: modules are imported, and a database is started."""
+    site = new_site(None)
+    site.change(database={"mode": "external", "uri": "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=3000"})
+    daemon = site.start()
+    try:
+        wait_for(site.layout.start_record.exists)
+        options = Namespace(config=site.config_file, subject=None, uri=False, json=False)
+        with pytest.raises(ArchiveError, match=r"no status yet: the daemon is starting, since \d\d:\d\d:\d\d UTC"):
+            status.run(options)
+        wait_for(lambda: daemon.poll() is not None)
+        with pytest.raises(ArchiveError, match="the daemon did not start at 2"):
+            status.run(options)
+    finally:
+        daemon.kill()
+
+
 def test_missing_file(new_site: Callable) -> None:
     site = new_site(None)
     site.config_file.unlink()

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from obsarchive.errors import ArchiveError, BadRawData, NoSpace, NotReady
-from obsarchive.io import compression, raw_files, raw_headers
+from obsarchive.io import compression, hdus, raw_files, raw_headers
 from obsarchive.io.raw_files import signature, unpack
 from obsarchive.io.raw_frames import Frames
 from obsarchive.io.raw_headers import expected_frames, plain_cards, read_header, scan
@@ -372,6 +372,18 @@ def test_plain_file_cut_anywhere(tmp_path):
             continue
         with pytest.raises(BadRawData, match=r"a\.fits"):
             Frames([path])
+
+
+def test_a_header_that_is_too_long_names_the_limit(tmp_path, monkeypatch):
+    """The END card is there, but so far away that it is not looked for."""
+    monkeypatch.setattr(hdus, "MAX_HEADER_BYTES", 4 * 2880)
+    cards = {f"KEY{i}": i for i in range(500)}
+    path = put(tmp_path / "a.fits", as_cube(cube(2), **cards))
+    with pytest.raises(BadRawData, match=r"at most 11520 bytes, found no END card in the first 11520$"):
+        scan(path)
+    put(path, as_cube(cube(2))[:100])
+    with pytest.raises(BadRawData, match="expected an END card, found none in 100 bytes"):
+        scan(path)
 
 
 def test_cut_data_name_the_frame(tmp_path):

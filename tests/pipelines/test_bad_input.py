@@ -1,5 +1,6 @@
 """Whatever lies in a raw file, a step ends as a state with a reason: done, or rejected; never a crash."""
 
+import gzip
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,6 +96,46 @@ def test_frames_that_no_telescope_should_write(
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("n_frames", [3, 20])
+@pytest.mark.parametrize(
+    ("kind", "words", "verdict"),
+    [
+        ("saturated", "saturated: 100 % of the pixels at the limit of 65535 ADU", "failed"),
+        ("nan", "without values: no pixel is finite", "zero_flux"),
+    ],
+)
+def test_frames_that_cannot_show_anything_are_called_what_they_are(
+    tmp_path: Path, pipeline: type[Pipeline], n_frames: int, kind: str, words: str, verdict: str
+) -> None:
+    bench = Bench(tmp_path)
+    bench.expose([frame_of(kind, SHAPE, np.random.default_rng(0))] * n_frames, n_frames)
+    outcome = next(iter(bench.run(pipeline).values()))
+    assert (outcome.event, outcome.record["classified_as"]) == ("reject", verdict)
+    assert outcome.message == f"{n_frames} of {n_frames} frames {words}"
+
+
+def test_a_saturated_planet_is_rejected_also_where_the_flat_gives_it_an_edge(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    bench = Bench(tmp_path)
+    bench.calibrate(dark=rng.normal(1000, 1, SHAPE), flat=rng.normal(1, 0.01, SHAPE))
+    bench.expose([np.full(SHAPE, 65535, np.uint16)] * 4, 4)
+    outcome = bench.run(ExtendedObject, only=["reduce"])["reduce"]
+    assert (outcome.event, outcome.record["classified_as"]) == ("reject", "failed")
+    assert "4 saturated (100 % of the " in outcome.message
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_single_frames_that_cannot_show_anything_have_their_reasons(tmp_path: Path, pipeline: type[Pipeline]) -> None:
+    frames = [frame.astype(np.uint16) for frame in star_frames(30, 2)]
+    frames[3][:], frames[20][:] = 65535, 0
+    bench = Bench(tmp_path)
+    bench.expose(frames, len(frames))
+    results = next(iter(bench.run(pipeline).values())).record["results"]
+    kinds = {item["frame"]: item["reason"].partition(":")[0] for item in results["left_out"]}
+    assert (kinds[3], kinds[20]) == ("saturated", "black")
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
 @pytest.mark.parametrize("n_frames", [1, 2, 3])
 def test_very_few_frames(tmp_path: Path, pipeline: type[Pipeline], n_frames: int) -> None:
     bench = Bench(tmp_path)
@@ -136,6 +177,24 @@ def test_a_camera_that_no_telescope_has(tmp_path: Path, pipeline: type[Pipeline]
     outcomes = bench.run(pipeline)
     check(outcomes)
     assert "no telescope for camera 'VIC'" in next(iter(outcomes.values())).message
+
+
+@pytest.mark.parametrize("fault", ["cut", "no header", "frames announced", "another shape"])
+def test_a_packed_file_is_named_by_its_own_name(tmp_path: Path, fault: str) -> None:
+    """Not by that of the plain file it was unpacked to."""
+    bench = Bench(tmp_path)
+    bench.expose(star_frames(8, 1), 9 if fault == "frames announced" else 8)
+    plain = bench.files[0].read_bytes()
+    content = {"cut": plain[: len(plain) // 2], "no header": b"x" * 5000}.get(fault, plain)
+    packed = bench.files[0].with_suffix(".fits.gz")
+    packed.write_bytes(gzip.compress(content))
+    bench.files = (packed,)
+    if fault == "another shape":
+        bench.expose(star_frames(8, 1, (64, 64)), 8)
+        bench.files = (bench.files[0].rename(tmp_path / "first.fits"), packed)
+    outcome = bench.run(BrightStar, only=["reduce"])["reduce"]
+    assert outcome.event == "reject"
+    assert outcome.message.startswith(packed.name), outcome.message
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
@@ -221,6 +280,18 @@ def test_seeing_files_that_no_telescope_should_write(
         frames_measured = outcome.record["results"]["frames"]
         assert all(bool(frame["reason"]) != (frame["fwhm_arcsec"] is not None) for frame in frames_measured)
         assert frames_measured[-1]["reason"]
+
+
+def test_seeing_files_that_cannot_show_anything_are_called_what_they_are(tmp_path: Path) -> None:
+    for kind in ("saturated", "nan"):
+        write_raw(tmp_path / f"{kind}.fits", iter([frame_of(kind, SHAPE, np.random.default_rng(0))] * 2), 2, {})
+    write_raw(tmp_path / "star.fits", star_frames(2, 1), 2, {})
+    (outcome,) = of_a_night(tmp_path, Seeing, ["saturated.fits", "nan.fits", "star.fits"]).values()
+    assert [file["reason"] for file in outcome.record["results"]["frames"]] == [
+        "2 of 2 frames saturated: 100 % of the pixels at the limit of 65535 ADU",
+        "2 of 2 frames without values: no pixel is finite",
+        "",
+    ]
 
 
 def test_seeing_of_files_that_have_gone_is_kept(tmp_path: Path) -> None:

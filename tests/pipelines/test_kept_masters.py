@@ -108,7 +108,9 @@ def test_files_that_went_since_they_were_listed_are_waited_for(darks: Darks) -> 
     assert ended.state is ResultState.WAITING
     assert "dark_6_20260314_010000.000000.fits has gone since" in ended.message
     darks.look()
-    assert darks.run("darks").state is ResultState.LACKING
+    again = darks.run("darks")
+    assert again.state is ResultState.LACKING
+    assert "6: 0 good files, 3 gone from the raw folder with 0 good frames" in again.message
 
 
 def test_flats_wait_for_a_master_dark_that_went(darks: Darks) -> None:
@@ -126,3 +128,20 @@ def test_flats_wait_for_a_master_dark_that_went(darks: Darks) -> None:
     assert "dark_0.fits has gone" in ended.message
     master.write_bytes(content)
     assert darks.run("flats").state is ResultState.DONE
+
+
+def test_an_empty_flat_is_named_also_where_there_is_no_dark(darks: Darks) -> None:
+    flats = [darks.raw / NIGHT / f"flat_0_Si_{NIGHT}_03000{number}.000000.fits" for number in range(2)]
+    for path in darks.paths:
+        path.unlink()
+    flats[0].touch()
+    darks.look()
+    ended = darks.run("flats")
+    assert ended.state is ResultState.REJECTED
+    assert f"Si: 0 good files, 1 bad (the last: {flats[0].name}: " in ended.message
+    assert "no master dark of mode 0 to subtract" in ended.message
+    write_raw(flats[1], np.full((4, 8, 8), 9000, np.uint16), 4, {"MODE_NUM": 0})
+    darks.look()
+    ended = darks.run("flats")
+    assert (ended.state, ended.record["lacks"]) == (ResultState.LACKING, "dark files")
+    assert "Si: 1 good files, 1 bad (the last: " in ended.message

@@ -1,12 +1,16 @@
 """The simulator does what its truth says."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from obsarchive.instruments import RoboAO
 from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response
+from obsarchive.simulation.night import NightPlan, Target, truth_of, write_night
 from obsarchive.simulation.scenes import (
     Conditions,
     Detector,
@@ -210,3 +214,14 @@ def test_planetary_disc_is_dark_outside_and_detailed_inside():
     assert_array_equal(disc[radius > 41], 0)
     assert disc[radius < 20].mean() > 1.2 * disc[(radius > 35) & (radius < 39)].mean()
     assert disc[radius < 30].std() > 0.05
+
+
+def test_a_simulated_night_holds_nothing_but_raw_files(tmp_path: Path):
+    """What is true of them stands beside it: a page that calls a file ignored makes one look for it."""
+    target = Target("3", "HIP_1", "Si", Scene((Star(),)), n_frames=2, shape=(32, 32))
+    plan = NightPlan(targets=(target,), n_darks=1, n_flats=1, n_seeing=1, detector=(32, 32))
+    folder = write_night(tmp_path / "raw", plan)
+    kinds = {path.name: RoboAO().identify(path).kind for path in folder.iterdir()}
+    assert sorted(kinds.values()) == ["dark", "dark", "flat", "science", "seeing"]
+    names = {name.removesuffix(".fits.bz2") for name, kind in kinds.items() if kind in ("science", "seeing")}
+    assert set(json.loads(truth_of(folder).read_text())) == names

@@ -5,7 +5,9 @@ from datetime import timedelta
 from toy_archive import NIGHT
 
 from obsarchive.core.documents import utc_now
+from obsarchive.core.processes import start_of, this_process
 from obsarchive.daemon.requests import Requests
+from obsarchive.io.start_record import noted_start
 
 NO_REFERENCES = "no references: the PSF library holds no other star in Si"
 
@@ -115,6 +117,26 @@ def test_a_dead_daemon_leaves_no_figures(app, archive, as_user) -> None:
         assert "last sign of life" in page
         for address in ("/jobs", "/search", f"/night/{NIGHT}", "/account", "/psflib"):
             assert "data-alarm >The daemon does not run" in admin.get(address).text
+
+
+def test_a_daemon_that_starts_is_not_called_down(app, archive, as_user) -> None:
+    admin, note = as_user("admin"), app.layout.start_record
+    began = f"{start_of(this_process()):%H:%M:%S}"
+    for before in ({}, {"updated": utc_now() - timedelta(seconds=5), "state": "stopped"}):
+        if before:
+            app.store.jobs.report(before)
+        assert "data-starting hidden" in admin.get("/search").text
+        with noted_start(note):
+            page = admin.get("/search").text
+            assert "data-alarm hidden" in page
+            assert f"data-starting >The daemon is starting, since <span data-since>{began}</span> UTC" in page
+            assert f"since {began} UTC" in admin.get("/jobs/now").text
+            found = admin.get("/pulse").json
+            assert (found["daemon"], found["started"]) == ("starting", began)
+            assert found["silent_s"] < found["limit_s"]
+            app.store.jobs.report({"updated": utc_now(), "state": "stopped"})
+            assert admin.get("/pulse").json["daemon"] == "stopped", "it has started since, and ended"
+            assert "data-alarm >" in admin.get("/search").text
 
 
 def test_an_open_page_does_not_keep_a_session_alive(app, archive, as_user) -> None:

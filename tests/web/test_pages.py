@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from markupsafe import escape
 from toy_archive import EARLIER, HOSTILE, NIGHT
 
+from obsarchive.cli.status import _steps_in_words
 from obsarchive.core.documents import Observation, utc_now
 from obsarchive.store.portal_queries import Browse
 from obsarchive.web.framework import template_filters
+from obsarchive.web.models.daemon_status import daemon_state
 from obsarchive.web.models.pipeline_views import DisplayState, pipelines_of
 from obsarchive.web.models.view_models import Card, Selection
-from obsarchive.web.pages.jobs import daemon_state
 
 
 def _card(app, obs_id: str, jobs=None) -> Card:
@@ -126,7 +127,7 @@ def test_nights_are_turned_by_what_one_may_see(archive, as_user) -> None:
 
 
 def test_the_night_tells_its_calibration_and_its_troubles(archive, as_user) -> None:
-    page = as_user("ana").get(f"/night/{NIGHT}/summary").text
+    page = as_user("ana").get(f"/night/{NIGHT}/summary").text.replace("<wbr>", "")
     assert "copied from 20160920" in page
     assert "no star brighter than 5 sigma" in page
     assert "dark_6_20160925_010203.000000.fits" in page
@@ -166,6 +167,37 @@ def test_the_noise_of_a_master_has_its_unit(app, archive, as_user) -> None:
         assert text in page
 
 
+def test_a_night_says_of_what_it_made_no_master_itself(app, archive, as_user) -> None:
+    """Its step is done all the same, with a copy of another night's."""
+    name = f"dark_6_{NIGHT}_010000.000000.fits"
+    reason = f"0 good files, 1 bad (the last: {name}: expected frames, found none)"
+    results = {"short": [{"key": "6", "reason": reason}], "excluded": [{"file": name, "reason": "expected frames"}]}
+    app.store.nights.set_fields(NIGHT, {"calib.steps.darks": {"state": "done", "results": results}})
+    page = as_user("ana").get(f"/night/{NIGHT}/summary").text.replace("<wbr>", "")
+    assert f"No master dark of this night's own for 6: {reason}" in page
+    said = _steps_in_words(NIGHT, app.store)
+    assert f"calib:darks:6\tno own master\t{reason}\n" in said
+    assert f"raw files:{name}\tnot used\texpected frames\n" in said
+
+
+@given(st.text("ab_./- <&", max_size=60))
+def test_long_words_may_be_broken_behind_marks_alone(text: str) -> None:
+    shown = str(template_filters.breakable(text))
+    assert shown.replace("<wbr>", "") == escape(text)
+    assert all(part[-1] in "_./-" for part in shown.split("<wbr>")[:-1])
+    assert all(re.search(r"\S{16}", word) for word in shown.split() if "<wbr>" in word)
+
+
+def test_names_of_files_are_broken_between_their_parts(app, archive, as_user) -> None:
+    name = f"{archive.failed}.fits.bz2"
+    broken = name.replace("_", "_<wbr>").replace(".", ".<wbr>")
+    assert str(template_filters.breakable(f"{name}: S/N 4.1")) == f"{broken}: S/N 4.1"
+    step = "pipelined.bright_star.steps.reduce"
+    app.store.observations.set_fields(archive.failed, {f"{step}.message": f"{name}: cut", f"{step}.state": "rejected"})
+    for address in (f"/night/{NIGHT}", f"/night/{NIGHT}/summary", f"/observation/{archive.failed}", "/jobs"):
+        assert f"{broken}: cut" in as_user("ana").get(address).text, address
+
+
 def test_plots_are_told_from_pictures(archive, as_user) -> None:
     """Those on white paper are turned over on dark pages, pictures of stars are not."""
     page = as_user("ana").get(f"/observation/{archive.own}").text
@@ -199,10 +231,10 @@ def test_files_that_are_not_understood_are_shown_with_their_reason(app, archive,
     found = [{"name": f"4_secret_{number}.fits", "folder": "/raw", "reason": reason} for number in (1, 2)]
     app.store.nights.set_fields(NIGHT, {"raw_data.problems": [*found, {"name": 3}], "raw_data.problems_count": 2})
     for address in (f"/night/{NIGHT}/summary", "/jobs/now"):
-        page = as_user("admin").get(address).text
+        page = as_user("admin").get(address).text.replace("<wbr>", "")
         assert "4_secret_1.fits, 4_secret_2.fits" in page
         assert str(escape(reason)) in page
-        page = as_user("ana").get(address).text
+        page = as_user("ana").get(address).text.replace("<wbr>", "")
         assert str(escape(reason)) in page
         assert "secret" not in page, "names of files tell what others observe"
     assert "1 file of the raw folder ignored: of no known kind" in as_user("ana").get(f"/night/{NIGHT}/summary").text

@@ -25,7 +25,7 @@ from obsarchive.errors import ServiceUnavailable
 from obsarchive.pipeline.chain import ChainEntry, steps_of
 from obsarchive.store import StepPath, Store, outage_as_error
 from obsarchive.web.framework.context import Portal, names_this_machine, portal
-from obsarchive.web.pages.jobs import DOWN, daemon_state
+from obsarchive.web.models.daemon_status import DOWN, STARTING, daemon_report, daemon_state
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ Labels = tuple[tuple[str, str], ...]
 Samples = Mapping[Labels, float]
 VERSION: Samples = {(("version", __version__),): 1.0}
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
-DAEMON_STATES = ("starting", "working", "idle", "napping", "reloading", "no space", "stopped", "not running")
+DAEMON_STATES = (STARTING, "working", "idle", "napping", "reloading", "no space", "stopped", "not running")
 ENDINGS = ("done", "failed", "rejected", "lacking", "waiting")
 SHARE = 50
 """Steps are counted again after so many times the time that it took."""
@@ -95,7 +95,7 @@ def ready() -> ResponseReturnValue:
 @for_watchers
 def daemon() -> ResponseReturnValue:
     """Say whether the daemon lives, and what it does: one that starts lives."""
-    state = daemon_state(portal().store.jobs.daemon())
+    state = daemon_state(daemon_report())
     return {"status": state}, 503 if state in DOWN else 200
 
 
@@ -103,8 +103,8 @@ def daemon() -> ResponseReturnValue:
 @for_watchers
 def daemon_ready() -> ResponseReturnValue:
     """Say whether the daemon works: whether it lives and has come to its first cycle."""
-    state = daemon_state(portal().store.jobs.daemon())
-    return {"status": state}, 503 if state in (*DOWN, "starting") else 200
+    state = daemon_state(daemon_report())
+    return {"status": state}, 503 if state in (*DOWN, STARTING) else 200
 
 
 @bp.get("/metrics")
@@ -158,7 +158,7 @@ def _age(when: datetime | None) -> float | None:
 
 
 def _of_daemon(app: Portal) -> Iterator[Metric]:
-    status = app.store.jobs.daemon() or {}
+    status = daemon_report()
     state = daemon_state(status)
     is_up = state not in DOWN
     yield _gauge("daemon_up", "1 if the daemon reported within the last minute", float(is_up))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from obsarchive.core.significant_digits import decimals_of, fixed, is_number, significant, with_error
 from obsarchive.web.framework.result_names import in_words
 
@@ -253,7 +255,21 @@ def per_dof(chi2: Any, dof: Any) -> str:
     return as_exact_as(reduced, reduced * math.sqrt(2 / dof))
 
 
+_LONG_WORD = re.compile(r"\S{16,}")
+_AFTER_MARK = re.compile(r"(?<=[_./-])(?=[^_./-])")
+
+
+def breakable(text: Any) -> Markup:
+    """Return a text whose long words, such as names of files, a browser may break behind ``_ . / -`` first."""
+    found, place = Markup(), 0
+    for word in _LONG_WORD.finditer(str(text)):
+        found += escape(str(text)[place : word.start()]) + Markup("<wbr>").join(_AFTER_MARK.split(word[0]))
+        place = word.end()
+    return found + escape(str(text)[place:])
+
+
 FILTERS = {
+    "breakable": breakable,
     "number": number,
     "measured": measured,
     "as_exact_as": as_exact_as,

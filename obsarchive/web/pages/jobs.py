@@ -18,6 +18,8 @@ from obsarchive.store import Document
 from obsarchive.store.jobs import JOBS_KEPT_DAYS
 from obsarchive.web.framework.authorization import admin_only, audit
 from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.template_filters import utc
+from obsarchive.web.models.daemon_status import DOWN, STARTING, daemon_report, daemon_state
 from obsarchive.web.models.pipeline_views import has_begun
 from obsarchive.web.models.problems import ProblemsOfCause, by_cause
 
@@ -30,8 +32,6 @@ MAX_NIGHTS = 10
 ENDED = ("done", "failed", "rejected", "lacking")
 RECENT = timedelta(days=JOBS_KEPT_DAYS)
 """Rejected steps, and those that lack something, are listed for so long; failed ones for as long as they are failed."""
-DOWN = ("not running", "stopped")
-"""States in which no daemon works."""
 
 bp = Blueprint("jobs", __name__)
 
@@ -62,18 +62,17 @@ def log() -> ResponseReturnValue:
 
 def under_observation() -> dict[str, Any]:
     """Return what runs, waits, is missing now, and ended, as far as the user may see it."""
-    jobs = portal().store.jobs
     under_way = _recent("enqueued", MAX_UNDER_WAY)
     ended = [job for state in ENDED for job in _recent(state, MAX_ENDED)]
     mine = _visible(subject_of(job) for job in (*under_way, *ended))
     shown = [job for job in under_way if subject_of(job) in mine]
     running = [("running", job) for job in shown if has_begun(job)]
     queued = [("queued", job) for job in shown if not has_begun(job)]
-    daemon = jobs.daemon() or {}
+    daemon = daemon_report()
     return {
         "daemon": daemon,
         "state": daemon_state(daemon),
-        "is_down": daemon_state(daemon) in DOWN,
+        "is_at_work": daemon_state(daemon) not in (*DOWN, STARTING),
         "running": running,
         "queued": queued,
         "active": (running + queued)[:MAX_ACTIVE],
@@ -128,10 +127,16 @@ def pulse() -> ResponseReturnValue:
 
 def poll(pulse: str) -> ResponseReturnValue:
     """Answer whether a page is out of date, what the daemon does, and when it was heard of."""
-    daemon = portal().store.jobs.daemon() or {}
+    daemon = daemon_report()
     updated = daemon.get("updated")
     silent_s = max(0.0, (utc_now() - updated).total_seconds()) if isinstance(updated, datetime) else None
-    return {"pulse": pulse, "daemon": daemon_state(daemon), "silent_s": silent_s, "limit_s": SILENCE.total_seconds()}
+    return {
+        "pulse": pulse,
+        "daemon": daemon_state(daemon),
+        "started": utc(daemon.get("started"), "%H:%M:%S"),
+        "silent_s": silent_s,
+        "limit_s": SILENCE.total_seconds(),
+    }
 
 
 def _problems() -> list[tuple[str, int, list[ProblemGroup]]]:
@@ -160,12 +165,3 @@ def _newest(jobs: Iterable[Document]) -> list[Document]:
     epoch = datetime.min.replace(tzinfo=utc_now().tzinfo)
     ordered = sorted(jobs, key=lambda job: job.get("finished") or job.get("queued") or epoch, reverse=True)
     return ordered[:MAX_ENDED]
-
-
-def daemon_state(telemetry: Mapping[str, Any] | None) -> str:
-    """Return the state of the daemon, in one word or two."""
-    if not telemetry or not isinstance(telemetry.get("updated"), datetime):
-        return "not running"
-    if utc_now() - telemetry["updated"] > SILENCE:
-        return "not running"
-    return str(telemetry.get("state") or "working")

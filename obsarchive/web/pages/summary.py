@@ -11,14 +11,14 @@ from obsarchive.core.document_paths import NIGHT_IGNORED_COUNT
 from obsarchive.core.documents import Night
 from obsarchive.core.raw_problems import by_kind
 from obsarchive.core.rules import lookup
-from obsarchive.core.values import as_count
+from obsarchive.core.values import as_count, as_mappings
 from obsarchive.names import days_apart, is_night
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only
 from obsarchive.web.framework.context import portal
 from obsarchive.web.models.cards import cards_of, find_night
 from obsarchive.web.models.night_facts import night_facts
-from obsarchive.web.models.pipeline_views import PipelineView
+from obsarchive.web.models.pipeline_views import DisplayState, PipelineView
 from obsarchive.web.models.problems import by_cause, problems_of
 from obsarchive.web.pages.nights import change_token, night_pipelines, seen_products
 
@@ -48,6 +48,7 @@ def summary(night: str) -> ResponseReturnValue:
         pulse=change_token(night, [card.id for card in cards]),
         movie=_movie(found, pipelines, products),
         masters=[master for view in pipelines if view.name == "calib" for master in _masters(view)],
+        not_own=[item for view in pipelines if view.name == "calib" for item in _not_own(view)],
         pipelines=pipelines,
         products=products,
         troubles=sum(len(card.troubles) for card in cards),
@@ -61,6 +62,14 @@ def summary(night: str) -> ResponseReturnValue:
         waiting_redos=requests.waiting_redos(night),
         copy_rejected=requests.last_rejection("copy calibration", night=night) if current_user.is_admin else None,
     )
+
+
+def _not_own(view: PipelineView) -> Iterable[Mapping[str, Any]]:
+    """Yield which masters the steps that are done could not make of the night's own files, and why."""
+    for step in view.steps:
+        if step.state is DisplayState.DONE:
+            found = as_mappings(step.record.results.get("short"))
+            yield from ({**item, "kind": step.name.removesuffix("s")} for item in found)
 
 
 def _masters(view: PipelineView) -> Iterable[Mapping[str, Any]]:
