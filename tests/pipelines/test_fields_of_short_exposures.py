@@ -1,4 +1,4 @@
-"""Fields of stars in short exposures, whose sharpness changes from frame to frame: none of them contradicts the stack."""
+"""Fields of stars in short exposures, whose sharpness changes between frames: none of them contradicts the stack."""
 
 from pathlib import Path
 
