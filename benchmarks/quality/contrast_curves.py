@@ -63,8 +63,8 @@ pipeline adds; their references are those of 100p. *Found*: the published list h
 exist comes in groups, and its error is that of so many stars. References end at 1.7″, where the stored stamps do (201
 pixels); beyond, the mean profile of the star is subtracted only, and what that leaves has a tail of its own.
 
-*Stars beside the star*, 0.2 to 5 magnitudes fainter, 0.5″ to 1.6″ away, in 100p: their photons and those of the star
-are the noise of the magnitude difference, not what is left of the star around them.
+*Stars beside the star*, 0.2 to 5 magnitudes fainter, 0.5″ to 1.6″ away, in 100p: the noise of the magnitude difference
+is that of their photons and those of the star, doubled by the register, not what is left of the star around them.
 
 What does not hold, and why. *At 0.15″* the bound is the number of apertures: 12 fit on the ring (FWHM 0.073″), of which
 9 show the noise. Five sigma are then an S/N of 14, even of Gaussian noise, and their standard deviation has an error of
@@ -79,7 +79,8 @@ hundredth of the pixels, some twenty places, and so is known to 7 % by the covar
 scatters by 6 %); the chance of noise beyond five sigma is then four times that of a tail that is known. Thresholds that
 hold this doubt, and what tails are in general, were tried: they are 10 % higher, in a stamp of a quarter of the area
 40 %, and of 24 companions that do not exist in 1048 images of 131 stars they leave 12, single speckles of eight stars.
-Of 70 shares in the table three or four differ from their goals by two errors by chance.
+Of 70 shares in the table three or four differ from their goals by two errors by chance. *Separations of bright stars
+beside bright ones* are claimed to 0.009 pixels of the stack, 0.15 mas: one of 72, at 1.58″, is wrong by 0.034 pixels.
 """
 
 
