@@ -18,9 +18,10 @@ from obsarchive.io.psf_library import PsfLibrary
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import FloatArray
 from obsarchive.science.psf.contrast import ContrastCurve, Detection, Subtraction, subtract_star
-from obsarchive.science.psf.subtraction import MARGIN_PX, cut_stamp
+from obsarchive.science.psf.subtraction import MARGIN_PX, cut_star
 from pipelines.shared.preview_step import labels_of
 from pipelines.shared.product_headers import moved_wcs, require_optics
+from pipelines.shared.strehl_step import stack_noise_of
 
 SUBTRACTION = (
     "pca/{id}_pca.fits",
@@ -75,7 +76,7 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
     settings: SubtractionSettings = work.settings
     observation = work.observation
     image, header = work.read(image_name)
-    target = cut_stamp(image, (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0), margin_px=MARGIN_PX)
+    target, flux = cut_star(image, (header["GUIDEY"] - 1.0, header["GUIDEX"] - 1.0), margin_px=MARGIN_PX)
     telescope = str(observation.document.get("telescope") or "")
     pixel_arcsec = float(header["PIXSCALE"])
     library = PsfLibrary.read(work.layout).select(
@@ -89,7 +90,8 @@ def subtract_and_publish(work: Workspace, image_name: str, stack: str) -> dict[s
         )
     fwhm_px = _core_px(work, pixel_arcsec)
     work.progress(0.2, f"subtracting with the best of {len(library.entries)} references")
-    found = subtract_star(target, library.stamps, fwhm_px, settings.max_references)
+    photon_variance = _photon_variance(work, int(header["NCOMBINE"]), flux)
+    found = subtract_star(target, library.stamps, fwhm_px, settings.max_references, photon_variance)
     if not found.holds_star:
         raise Unprocessable("no star: another one as bright would not be found anywhere in the noise around it")
     used = [library.entries[i].observation for i in found.used]
@@ -116,6 +118,13 @@ def _core_px(work: Workspace, pixel_arcsec: float) -> float:
     strehl = work.results("strehl")
     measured = strehl.get("core_arcsec") if strehl.get("flag") == "OK" else None
     return float(np.clip((measured or 0.0) / pixel_arcsec, limit, 2 * limit))
+
+
+def _photon_variance(work: Workspace, n_frames: int, flux: float) -> float | None:
+    """Variance of the photons of a stack over their flux, that of the star 1; None where frames were not measured."""
+    noise, reduced = stack_noise_of(work), work.results("reduce")
+    # it is that of the stack of all good frames
+    return noise.grain * reduced["frames_used"] / n_frames / flux if noise else None
 
 
 def _publish(work: Workspace, target: FloatArray, found: Subtraction, wcs: fits.Header, note: str) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from obsarchive.science.imaging.drizzle import Drizzle
 from obsarchive.science.psf.companion_detection import (
     aperture_flux,
     least_fluxes,
@@ -125,6 +126,52 @@ def test_errors_of_flux_and_position_are_true() -> None:
         pulls.append(((fit.flux_ratio - 1) / fit.flux_ratio_error, along, across))
     assert np.std(pulls, axis=0) == pytest.approx([1, 1, 1], abs=0.2)
     assert np.mean(pulls, axis=0) == pytest.approx([0, 0, 0], abs=0.3)
+
+
+def test_errors_of_a_bright_companion_hold_its_photons_and_those_of_the_star() -> None:
+    """Behind a register, which doubles the variance: nothing but photons, on the ring few of them."""
+    rng, side, star_e = np.random.default_rng(14), 71, 3e5
+    y, x = np.indices((side, side)) - side // 2
+
+    def star(dy: float, dx: float) -> np.ndarray:
+        distance = np.hypot(y - dy, x - dx)
+        return 0.3 * np.exp(-4 * np.log(2) * (distance / FWHM_PX) ** 2) / 18.1 + 0.7 * np.exp(-distance / 12) / 905
+
+    others = np.stack([star(0, 0) + rng.normal(0, 1e-7, (side, side)) for _ in range(3)])
+    pulls, claimed = [], []
+    for turn in range(36):
+        ratio, radius = 10 ** (-0.4 * rng.uniform(0.2, 2)), rng.uniform(17, 24)
+        dy, dx = radius * np.sin(turn), radius * np.cos(turn)
+        seen = rng.standard_gamma(rng.poisson(star_e * (star(0, 0) + ratio * star(dy, dx)))) / star_e
+        found = subtract_star(seen.astype(np.float32), others, FWHM_PX).detections[0]
+        assert np.hypot(found.dy - dy, found.dx - dx) < 1
+        pulls.append((found.flux_ratio - ratio) / found.flux_ratio_error)
+        known = subtract_star(seen.astype(np.float32), others, FWHM_PX, photon_variance=2 / star_e).detections[0]
+        claimed.append(found.flux_ratio_error / known.flux_ratio_error)
+    assert np.std(pulls) == pytest.approx(1, abs=0.25)
+    assert abs(np.mean(pulls)) < 0.4
+    assert np.median(claimed) == pytest.approx(1, abs=0.15)
+
+
+def test_the_places_of_the_frames_in_their_pixels_do_not_change_a_magnitude_difference() -> None:
+    rng, side, sigma_px, apart = np.random.default_rng(15), 64, 0.95, np.array([4.3, 12.6])
+    pixels = np.arange(side)
+    found = []
+    for _ in range(8):
+        stack = Drizzle((side, side), 2, 0.45)
+        for dy, dx in rng.normal(0, 2, (24, 2)):
+            frame = np.zeros((side, side))
+            for (y, x), light in (((0, 0), 1.0), (apart, 0.5)):
+                column, row = (np.exp(-((pixels - c) ** 2) / (2 * sigma_px**2)) for c in (28.2 + y + dy, 24.7 + x + dx))
+                frame += light * np.outer(column, row)
+            stack.add(frame.astype(np.float32), -dy, -dx)
+        stamp = cut_stamp(stack.image(), stack.output_position(28.2, 24.7), 61)
+        core = stamp * (radii(61) < 12)
+        pixel = tuple(np.rint(30 + 2 * apart).astype(int).tolist())
+        fit = fit_companion(stamp, lambda dy, dx, core=core: ndimage.shift(core, (dy, dx)), pixel, 4.5)
+        found.append(-2.5 * np.log10(2 * fit.flux_ratio))
+    assert np.std(found) < 0.001
+    assert abs(np.mean(found)) < 0.002
 
 
 def test_white_noise_does_not_make_a_companion_unlike_a_star() -> None:

@@ -1,7 +1,8 @@
 """Position and flux of a companion in a star-subtracted stamp, with errors from the noise at the same separation.
 
 The model is a companion as the subtraction leaves it. The fit is linear in the pixels, so that the same fit at the
-other places of the ring, where there is only noise, shows the errors of flux and position, whatever the noise is.
+other places of the ring, where there is only noise, shows the errors of flux and position, whatever the noise is. The
+photons of a bright companion, and those of the star that is its model, add to it.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,11 @@ STEPS = 3
 LIKENESS_FWHM = 1.2
 """Radius within which a companion is compared with the model [FWHM]."""
 SPREAD_FWHM = 4.0
-"""Sigma of the smoothing before the highest pixel is taken, as a fraction of the FWHM."""
+"""Sigma of the smoothing before the highest pixel is taken and the flux is measured, as a fraction of the FWHM.
+
+Beyond the frequencies that the telescope transmits there are noise, and what the places of the frames leave of their
+pixels: another pattern on the star than on the companion, of 0.004 mag with 24 frames. Positions are better without.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,8 @@ class CompanionFit:
         Correlation with the model, over that of a companion in the noise of the ring where this is known.
     model : ndarray (side, side)
         The companion as the subtraction leaves it.
+    weights : ndarray (3, side, side)
+        Of the pixels in the flux, and in its products with the shifts along the direction to the star, and across it.
     """
 
     dy: float
@@ -46,6 +53,33 @@ class CompanionFit:
     tangential_error_px: float
     likeness: float
     model: Float32Array
+    weights: Float64Array
+
+    def photon_variances(self, star: FloatArray, photon_variance: float) -> Float64Array:
+        """Compute the variances of flux, radial and tangential position by the photons of companion and star.
+
+        The errors from the ring do not hold them. The star is the model of the companion: relative to its light, its
+        photons count as those of the companion do.
+
+        Parameters
+        ----------
+        star : ndarray (side, side)
+            The star, of flux 1, as the telescope images it.
+        photon_variance : float
+            Variance of the photons over their flux.
+
+        Returns
+        -------
+        ndarray (3,)
+            In the squared units of the errors; 0 for a flux that is not positive.
+        """
+        ratio = self.flux_ratio
+        if not ratio > 0:
+            return np.zeros(3)
+        light = ndimage.shift(np.maximum(star, 0), (self.dy, self.dx), order=1, mode="constant")
+        relative = (self.weights**2 * light).sum(axis=(1, 2)) * photon_variance * (1 / ratio + 1)
+        variances: Float64Array = relative * [ratio**2, 1, 1]
+        return variances
 
 
 def fit_companion(
@@ -73,8 +107,9 @@ def fit_companion(
         Position and flux, with errors; the errors are NaN where the ring has too few known places.
     """
     image = np.nan_to_num(residual)
-    half = len(image) // 2
-    y, x = _highest(ndimage.gaussian_filter(image, fwhm_px / SPREAD_FWHM), pixel, fwhm_px)
+    half, sigma_px = len(image) // 2, fwhm_px / SPREAD_FWHM
+    smooth = _smoothed(image, sigma_px)
+    y, x = _highest(smooth, pixel, fwhm_px)
     for _ in range(STEPS):
         shape = np.nan_to_num(response(y - half, x - half))
         near = _near(image, (y, x), fwhm_px)
@@ -83,8 +118,12 @@ def fit_companion(
         # the expansion holds for a fraction of the FWHM only
         step = np.clip(np.array(moved[:2]) / ratio, -fwhm_px / 3, fwhm_px / 3) if ratio != 0 else np.zeros(2)
         y, x = y + float(step[0]), x + float(step[1])
+    estimator[0] = _estimator(_smoothed(shape, sigma_px), near)[0]
+    ratio = estimator[0] @ smooth[near]
     model = np.asarray(ratio * shape, np.float32)
-    errors, noise = _errors(np.asarray(residual) - model, estimator, near, (y - half, x - half), fwhm_px)
+    rest, place = np.asarray(residual) - model, (y - half, x - half)
+    smooth_rest = _smoothed(np.nan_to_num(rest), sigma_px)
+    errors, noise = _errors(rest, smooth_rest, estimator, near, place, fwhm_px)
     close = _near(image, (y, x), LIKENESS_FWHM * fwhm_px)
     likeness = _likeness(image[close], model[close], noise)
     return CompanionFit(
@@ -96,7 +135,22 @@ def fit_companion(
         float(errors[2] / abs(ratio)) if ratio != 0 else np.nan,
         likeness,
         model,
+        _weights(estimator, near, np.arctan2(*place), sigma_px),
     )
+
+
+def _smoothed(image: FloatArray, sigma_px: float) -> FloatArray:
+    """Return an image smoothed with a Gaussian, zero beyond its border."""
+    smooth: FloatArray = ndimage.gaussian_filter(image, sigma_px, mode="constant")
+    return smooth
+
+
+def _weights(estimator: Float64Array, near: BoolArray, angle: float, sigma_px: float) -> Float64Array:
+    """Return the weights (3, side, side) of the pixels before smoothing, positions along and across this direction."""
+    weights = np.zeros((3, *near.shape))
+    weights[:, near] = estimator[0], *_turned(estimator[1], estimator[2], angle)
+    weights[0] = _smoothed(weights[0], sigma_px)
+    return weights
 
 
 def _near(image: FloatArray, centre: tuple[float, float], radius_px: float) -> BoolArray:
@@ -128,12 +182,23 @@ def _likeness(pixels: FloatArray, model: FloatArray, noise: float) -> float:
     return float(np.corrcoef(pixels, model)[0, 1] * np.sqrt(1 + noise / light))
 
 
+def _turned(down: FloatArray, right: FloatArray, angle: float) -> tuple[FloatArray, FloatArray]:
+    """Return shifts along a direction, and across it."""
+    return down * np.sin(angle) + right * np.cos(angle), down * np.cos(angle) - right * np.sin(angle)
+
+
 def _errors(
-    rest: FloatArray, estimator: Float64Array, near: BoolArray, place: tuple[float, float], fwhm_px: float
+    rest: FloatArray,
+    smooth: FloatArray,
+    estimator: Float64Array,
+    near: BoolArray,
+    place: tuple[float, float],
+    fwhm_px: float,
 ) -> tuple[Float64Array, float]:
     """Return the errors of flux, and of flux times the shifts along and across the radius, by the rest of the ring.
 
-    Also returned is the variance of the pixels of a place about their mean, 0 where errors are NaN.
+    The flux is that of the smoothed rest. Also returned is the variance of the pixels of a place about their mean, 0
+    where errors are NaN.
     """
     radius, start = np.hypot(*place), np.arctan2(*place)
     # the neighbours are what the fit itself has left of the source
@@ -146,10 +211,8 @@ def _errors(
         if min(y.min(), x.min()) < 0 or max(y.max(), x.max()) >= len(rest):
             continue
         pixels = rest[y, x]
-        noise = estimator @ pixels
-        along = noise[1] * np.sin(angle) + noise[2] * np.cos(angle)
-        across = noise[1] * np.cos(angle) - noise[2] * np.sin(angle)
-        fitted.append((noise[0], along, across, np.var(pixels)))
+        moved = _turned(estimator[1] @ pixels, estimator[2] @ pixels, angle)
+        fitted.append((estimator[0] @ smooth[y, x], *moved, np.var(pixels)))
     known = np.array([row for row in fitted if np.isfinite(row).all()]).reshape(-1, 4)
     n = len(known)
     if n < 3:

@@ -169,7 +169,13 @@ class _Tail:
         return np.where(radius_px <= self.radius_px, self.inner, self.outer)
 
 
-def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: int = 50) -> Subtraction:
+def subtract_star(
+    target: FloatArray,
+    stamps: FloatArray,
+    fwhm_px: float,
+    most: int = 50,
+    photon_variance: float | None = None,
+) -> Subtraction:
     """Subtract a star with references of other stars, and detect its companions.
 
     The smooth halo is removed from target and references by a high-pass filter first. The number of components is the
@@ -186,6 +192,9 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
         FWHM of the star [pixel].
     most : int
         Largest number of references, those best correlated with the target.
+    photon_variance : float, optional
+        Variance of the photons of the star over their flux, for the errors of companions; None to take an upper limit
+        from the target: speckles add to it.
 
     Returns
     -------
@@ -197,7 +206,7 @@ def subtract_star(target: FloatArray, stamps: FloatArray, fwhm_px: float, most: 
     Unprocessable
         There is no usable reference, or no ring around the star is known.
     """
-    place = Place(target, fwhm_px)
+    place = Place(target, fwhm_px, photon_variance)
     others = np.asarray(stamps, np.float32)
     others = others.reshape(-1, *(others.shape[-2:] if others.size else target.shape))
     inner = central(target, others.shape[-1])
@@ -331,16 +340,16 @@ def _measured(
     rest = residual - fit.model
     # not of the most significant pixel, which lies outwards of a source where the noise falls with the radius
     snr = snr_at(residual, rest, (fit.dy, fit.dx), place.fwhm_px)
-    # the photons of the companion itself, which the other places of the ring do not have
-    light = max(fit.flux_ratio * place.star_flux, 0.0)
-    own = float(np.sqrt(1 + place.photon_variance(rest) * light * (snr / light) ** 2)) if light > 0 else 1.0
+    of_ring = np.array([fit.flux_ratio_error, fit.radial_error_px, fit.tangential_error_px])
+    photon_variance = place.photon_variance(rest, fit.weights[0], (fit.dy, fit.dx))
+    errors = np.sqrt(of_ring**2 + fit.photon_variances(place.psf, photon_variance))
     detection = Detection(
         fit.dy,
         fit.dx,
         fit.flux_ratio,
-        own * fit.flux_ratio_error,
-        own * fit.radial_error_px,
-        own * fit.tangential_error_px,
+        float(errors[0]),
+        float(errors[1]),
+        float(errors[2]),
         snr,
         np.nan,
         fit.likeness,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, signal
 
 from obsarchive.errors import Unprocessable
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
@@ -15,13 +15,18 @@ from obsarchive.science.psf.companion_detection import (
     least_fluxes,
     least_snr,
 )
-from obsarchive.science.psf.subtraction import Components, radii
+from obsarchive.science.psf.subtraction import Components, central, radii
 from obsarchive.science.statistics import median_of_all
 
 CHOSEN_PLACE = 2.0
 """Mean excess of the square of the S/N where a source is fitted: both coordinates follow the noise."""
-QUIET_SHARE = 0.1
-"""Share of the rings whose noise is that of photons more than of speckles."""
+ANNULUS_FWHM, ANNULUS_RATIO = 3.0, 1.5
+"""Inner radius of the first annulus in which noise is compared with light [FWHM], and the ratio of radii of each."""
+LEAST_LIT = 2.0
+"""Ratio of the light of two annuli from which on it tells their noise apart."""
+KERNEL_FWHM = 2.0
+"""Reach of the weights of a fit [FWHM]."""
+SIXTH_DIFFERENCE = (1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0)
 LARGE_SCALE = 2.5
 """Sigma of the Gaussian high-pass filter that removes the halo [FWHM]."""
 HALO_FWHM = 10.0
@@ -61,13 +66,22 @@ class ContrastCurve:
 class Place:
     """A target with the geometry of its stamp, and its own PSF as the model of a companion.
 
+    Parameters
+    ----------
+    target : ndarray (side, side)
+        Stamp of flux 1.
+    fwhm_px : float
+        FWHM of the star [pixel].
+    photon_variance : float, optional
+        Variance of the photons over their flux, where it is known.
+
     Raises
     ------
     Unprocessable
         No ring around the star is known: it lies on the edge of the image, or pixels in its core are not finite.
     """
 
-    def __init__(self, target: FloatArray, fwhm_px: float) -> None:
+    def __init__(self, target: FloatArray, fwhm_px: float, photon_variance: float | None = None) -> None:
         # smaller apertures would be undersampled
         self.fwhm_px = max(fwhm_px, LEAST_FWHM_PX)
         self.side = len(target)
@@ -77,7 +91,8 @@ class Place:
         self.psf = (np.nan_to_num(target) * fade).astype(np.float32)
         self.star_flux = float(aperture_flux(self.psf, self.fwhm_px)[self.side // 2, self.side // 2])
         self._sharp_psf = self.sharp(self.psf)
-        self._light = aperture_flux(target, self.fwhm_px)
+        self._light = np.nan_to_num(target)
+        self._known_variance = photon_variance
         known = np.isfinite(target)
         # rings end where an aperture would touch unknown pixels
         edge = float(radius[~known].min(initial=self.side // 2)) - self.fwhm_px / 2
@@ -99,18 +114,42 @@ class Place:
         """Return the high-pass filtered PSF of the star, shifted."""
         return _moved(self._sharp_psf, dy, dx)
 
-    def photon_variance(self, residual: FloatArray) -> float:
-        """Return the variance of the photons of an aperture over their flux, from the rings with the least noise.
+    def photon_variance(self, rest: FloatArray, weights: FloatArray, where: tuple[float, float]) -> float:
+        """Return the variance of the photons over their flux: as it is known, or from the annulus with the least noise.
 
-        An upper limit: sky, read-out and speckles add to the noise of every ring.
+        The latter is an upper limit: speckles add to the noise of every annulus.
+
+        Parameters
+        ----------
+        rest : ndarray (side, side)
+            Residual without the companion.
+        weights : ndarray (side, side)
+            Of the pixels in the flux of the companion.
+        where : (float, float)
+            Position of the companion from the star (dy, dx) [pixel].
         """
-        flux = aperture_flux(residual, self.fwhm_px)
-        ratios = [
-            np.var(_ring(flux, radius, self.fwhm_px)) / light
-            for radius in self.radius_px
-            if (light := np.mean(_ring(self._light, radius, self.fwhm_px))) > 0
-        ]
-        return float(np.quantile(ratios, QUIET_SHARE)) if ratios else 0.0
+        if self._known_variance is not None:
+            return self._known_variance
+        reach = min(2 * int(KERNEL_FWHM * self.fwhm_px) + 1, self.side)
+        kernel = central(np.roll(weights, [-round(c) for c in where], axis=(0, 1)), reach)[::-1, ::-1]
+        noise = signal.fftconvolve(np.nan_to_num(rest), kernel, mode="same") ** 2
+        passed = signal.fftconvolve(self._light, kernel**2, mode="same")
+        fine = _fine_noise(self._light)
+        half = self.side // 2
+        y, x = np.ogrid[-half : half + 1, -half : half + 1]
+        # nothing is left where the companion was fitted
+        free = np.isfinite(rest) & (np.hypot(y - where[0], x - where[1]) > KERNEL_FWHM * self.fwhm_px)
+        rings = np.log(np.hypot(y, x).clip(1) / (ANNULUS_FWHM * self.fwhm_px)) // np.log(ANNULUS_RATIO)
+        annuli = [annulus for k in range(int(rings.max()) + 1) if (annulus := free & (rings == k)).any()]
+        if not annuli:
+            return 0.0
+        ratios = [float(noise[annulus].sum() / max(passed[annulus].sum(), 1e-30)) for annulus in annuli]
+        ratio, quietest = min(zip(ratios, annuli, strict=True), key=lambda item: item[0])
+        # sky and read-out are as strong where there is less light
+        (most, bright), (least, dark) = ((fine[a].mean(), self._light[a].mean()) for a in (quietest, annuli[-1]))
+        if not bright > LEAST_LIT * max(dark, 0.0):
+            return ratio
+        return ratio * float(np.clip((1 - least / max(most, 1e-30)) / (1 - dark / bright), 0, 1))
 
     def sharp_companion(self, dy: float, dx: float) -> Float32Array:
         """Return the same without the blur of bilinear interpolation, by which a fitted flux would be too large."""
@@ -126,6 +165,14 @@ class Place:
         weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
         smooth = ndimage.gaussian_filter(np.where(known, stamp, 0).astype(np.float32), sigma)
         return np.where(known, stamp - smooth / np.maximum(weight, 1e-3), np.nan).astype(np.float32)
+
+
+def _fine_noise(image: FloatArray) -> Float64Array:
+    """Return the square of what is finer than a telescope resolves: noise, also where there are speckles."""
+    fine = np.asarray(image, float)
+    for axis in range(2):
+        fine = ndimage.convolve1d(fine, SIXTH_DIFFERENCE, axis)
+    return fine**2
 
 
 def _moved(image: Float32Array, dy: float, dx: float) -> Float32Array:
@@ -203,13 +250,6 @@ class Throughputs:
 def robust_scatter(values: FloatArray) -> float:
     """Return the median deviation from the median, which a companion on the ring hardly raises."""
     return median_of_all(np.abs(values - median_of_all(values)))
-
-
-def _ring(flux: Float32Array, radius_px: float, fwhm_px: float) -> Float64Array:
-    """Return the fluxes of the apertures of a ring, which do not overlap."""
-    places = np.stack(_ring_places(radius_px, fwhm_px)) + len(flux) // 2
-    fluxes: Float64Array = ndimage.map_coordinates(flux, places, order=1, mode="nearest").astype(float)
-    return fluxes
 
 
 def _ring_places(radius_px: float, fwhm_px: float) -> tuple[Float64Array, Float64Array]:

@@ -66,6 +66,13 @@ def cut_stamp(
     Unprocessable
         There is no flux, or the star lies too close to the edge of the image.
     """
+    return cut_star(image, centre_yx, side, margin_px)[0]
+
+
+def cut_star(
+    image: FloatArray, centre_yx: tuple[float, float], side: int = STAMP_SIDE, margin_px: int = 0
+) -> tuple[Float32Array, float]:
+    """Return what :func:`cut_stamp` does, and the flux of the star that is 1 there [unit of the image]."""
     filled = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
     # a star that was predicted outside of the image is searched at its border
     y, x = (float(np.clip(c, 0, n - 1)) for c, n in zip(centre_yx, filled.shape, strict=True))
@@ -85,7 +92,7 @@ def cut_stamp(
     flux = float(inner[known & (radius <= FLUX_RADIUS * side)].sum())
     if not flux > 0:
         raise Unprocessable("no light where the star should be: nothing to subtract")
-    return np.where(inside, stamp / flux, np.nan).astype(np.float32)
+    return np.where(inside, stamp / flux, np.nan).astype(np.float32), flux
 
 
 def radii(side: int) -> Float64Array:
