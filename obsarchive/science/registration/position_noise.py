@@ -147,8 +147,8 @@ def without_cosmic_rays(noises: Sequence[PositionNoise]) -> list[PositionNoise]:
     expected = total * (median_of_all(excess) / light) if light > 0 else np.zeros(len(total))
     is_hit = (variance > MOST_VARIANCE * usual) | (excess - expected > MOST_EXCESS * robust_sigma(excess - expected))
     return [
-        replace(noise, sky=noise.sky * usual / noise.variance, variance=usual, excess=by_light, rings=None)
-        if hit
+        replace(noise, sky=noise.sky * min(usual / noise.variance, 1.0), variance=usual, excess=by_light, rings=None)
+        if hit and noise.variance > 0
         else noise
         for noise, hit, by_light in zip(noises, is_hit.tolist(), expected.tolist(), strict=True)
     ]
