@@ -183,9 +183,9 @@ class FaintSequence(FrameSequence):
         windows, origins = self._windows(usable, star, offsets, half)
         clean = self._without_cosmic_rays(windows)
         alignment = align_star(clean, [self._windows(usable, other, offsets, half)[0] for other in stars[1:]])
-        y, x = origins[0] + star_near(
-            alignment.template, (windows.shape[1] / 2, windows.shape[2] / 2), windows.shape[1] // 4
-        )
+        # in the middle of the window, but of one that the edge of the frame moves inwards
+        place = np.array([star.y, star.x]) - np.rint(offsets[0]) - origins[0]
+        y, x = origins[0] + star_near(alignment.template, (place[0], place[1]), windows.shape[1] // 4)
         reasons = self._with_saturation(windows, alignment.reasons())
         found = replace(star, y=float(y), x=float(x), snr=float(np.median(alignment.significance)))
         return found, replace(alignment, shifts=alignment.shifts + origins[0] - origins), reasons

@@ -19,6 +19,8 @@ DROP_VARIANCE = 0.04
 """Of the square drops of a drizzled stack and its pixels [pixel^2]."""
 SIXTH_DIFFERENCES = 924.0
 """Sum of the squared coefficients of the sixth difference."""
+RIM_PARTS, MOST_OF_PART = 16, 4.0
+"""Parts of the rim of a window, and the variance of one, over the median, from which on it holds a star."""
 MOST_VARIANCE, MOST_EXCESS, LEAST_FRAMES = 3.0, 6.0, 10
 """Variance of the background over the usual one, and excess of a frame in robust standard deviations, beyond which
 there was a cosmic ray; frames without which it cannot be told."""
@@ -246,8 +248,15 @@ def least_and_greatest(symmetric: FloatArray) -> tuple[float, float]:
 
 
 def _rim_variance(image: Float32Array) -> float:
-    """Return the variance of the rim of a window; of single electrons the median deviation would know nothing."""
-    return float(np.var(rim(image)))
+    """Return the variance of the rim of a window without parts that hold another star.
+
+    Of single electrons a median deviation would know nothing, and of very few the median part.
+    """
+    pixels = rim(image).astype(np.float64)
+    parts = pixels[: RIM_PARTS * (len(pixels) // RIM_PARTS)].reshape(RIM_PARTS, -1)
+    variances = parts.var(axis=1)
+    usual = MOST_OF_PART * median_of_all(variances)
+    return float(variances[variances <= usual].mean() if usual > 0 else variances.mean())
 
 
 def finest(image: Float32Array) -> Float64Array:

@@ -42,8 +42,8 @@ def rim(window: FloatArray) -> FloatArray:
     Returns
     -------
     ndarray (k,)
-        Its pixels.
+        Its pixels, side by side along each edge.
     """
     rows, columns = (max(2, n // 8) for n in window.shape)
-    edges = window[:rows], window[-rows:], window[rows:-rows, :columns], window[rows:-rows, -columns:]
+    edges = window[:rows].T, window[-rows:].T, window[rows:-rows, :columns], window[rows:-rows, -columns:]
     return np.concatenate([edge.ravel() for edge in edges])
