@@ -36,6 +36,8 @@ MOST_WHITE = 2.0
 """Variance of the likelihood over that of white noise above which the mean of all frames is no star to begin with."""
 FEW_FRAMES, BEYOND_NOISE = 10, 1000.0
 """So few frames in which the star has this significance differ by its image, which changes, more than by noise."""
+LEAST_FOR_PATTERN = 5
+"""Frames of which it is known what is the same in all."""
 FIRST_ROUNDS = 3
 """Iterations by which it is known how far the frames lie apart."""
 MAX_ROUNDS, NOISE_ROUNDS = 8, 3
@@ -92,7 +94,7 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     star, *rest = map(prepared, (windows, *others))
     if n < 2:
         return align(star)
-    patterned = [each for each in (star, *rest) if n >= FEW_FRAMES and each.remove_pattern()]
+    patterned = [each for each in (star, *rest) if n >= LEAST_FOR_PATTERN and each.remove_pattern()]
     found = align(star, most_rounds=FIRST_ROUNDS)
     if n < FEW_FRAMES and median_of_all(found.significance) > BEYOND_NOISE:
         return align(star)
