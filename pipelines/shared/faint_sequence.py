@@ -31,6 +31,7 @@ from obsarchive.science.registration.prepared_windows import Windows
 from obsarchive.science.registration.stack_check import LEAST_STARS
 from obsarchive.science.registration.star_patterns import DETECTION_SNR, Agreement, StarList, star_list
 from obsarchive.science.registration.subpixel_peaks import star_near
+from obsarchive.science.statistics import median_of_all
 from pipelines.shared.field_stars import checked, field_orientation
 from pipelines.shared.frame_sequence import SCALE, FrameSequence, Registration, pixfrac_for, plain_mean
 from pipelines.shared.star_windows import StarWindows
@@ -199,8 +200,11 @@ class FaintSequence(FrameSequence):
         light = np.array([1.0 if found is None else found.light for found in agreed])
         significance = np.array([DETECTION_SNR * (1 if found is None else len(found.stars)) ** 0.5 for found in agreed])
         errors = np.array([np.nan if found is None else found.error_px for found in agreed])
-        # the frame with which the others were compared is known as well as they are
-        errors[np.isnan(errors) & [i in known for i in usable]] = np.nanmedian(errors)
+        stars = lists[field.first]
+        size = stars.usual_fwhm_px / GAUSS_FWHM
+        # the frame with which the others were compared is known as well as they are, a single star as its photons tell
+        usual = median_of_all(errors[errors > 0]) if (errors > 0).any() else np.sqrt(2) * size / DETECTION_SNR
+        errors[~(errors > 0) & [i in known for i in usable]] = usual
         alignment = Alignment(
             shifts=np.array([known.get(i, empty) for i in usable]),
             errors=errors,
@@ -209,9 +213,7 @@ class FaintSequence(FrameSequence):
             quality=np.array([1.0 if found is None else found.share for found in agreed]),
             template=np.zeros((1, 1), np.float32),
         )
-        stars = lists[field.first]
         y, x = (float(coordinate) for coordinate in stars.positions[0])
-        size = stars.usual_fwhm_px / GAUSS_FWHM
         star = GuideStar(y, x, float(stars.flux[0]), float(np.median(significance)), size)
         text = "contradicted: its stars, {}, do not tell how the frame lies on the others"
         return star, alignment, ["" if i in known else text.format(len(lists.get(i, ()))) for i in usable]
@@ -408,7 +410,7 @@ def _require_star(alignment: Alignment, lists: Sequence[StarList | None]) -> Non
 
 def _least_apart_px(found: Agreement | None, stars: StarList | None) -> float:
     """Distance from which on the stars of a frame contradict a shift [pixel]."""
-    if stars is None or not len(stars):
+    if stars is None or not len(stars) or (found is not None and not len(found.stars)):
         return np.inf
     is_certain = found is not None and found.is_certain and len(found.stars) >= LEAST_STARS
     return MOST_APART_PX if is_certain else max(4 * MOST_APART_PX, MOST_APART_WIDTHS * stars.usual_fwhm_px)

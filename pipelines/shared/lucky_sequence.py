@@ -32,6 +32,7 @@ from obsarchive.science.registration.guide_star_neighbours import (
     is_pair,
     light_at,
     neighbours,
+    opposites,
     smoothed,
 )
 from obsarchive.science.registration.stack_check import LEAST_STARS
@@ -181,8 +182,15 @@ class LuckySequence(FrameSequence):
         mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > len(used) / 2)
         least_px = max(LEAST_NEIGHBOUR_PX, NEIGHBOUR_CORES * self.core_px)
         offsets = neighbours(smoothed(mean, self.core_px), least_px)
-        light = [light_at(view(i, self.core_px), offsets) for i in used] if len(offsets) else []
-        return offsets, np.array(light)
+
+        def light(places: IndexArray) -> Float64Array:
+            if not len(places):
+                return np.zeros((len(used), 0))
+            return np.array([light_at(view(i, self.core_px), places) for i in used])
+
+        found = light(offsets)
+        more = opposites(offsets, found)
+        return np.vstack([offsets, more]), np.hstack([found, light(more)])
 
     def _at_core(
         self,

@@ -103,6 +103,26 @@ def neighbours(mean: FloatArray, least_px: float) -> IndexArray:
     return found
 
 
+def opposites(offsets: IndexArray, light: FloatArray) -> IndexArray:
+    """Return places opposite to stars nearly as bright: few frames, which the mean hardly shows, may follow those.
+
+    Parameters
+    ----------
+    offsets : ndarray (k, 2)
+        Of the neighbours from the star [pixel].
+    light : ndarray (n, k)
+        Light of each frame at each offset, over that of the star it follows; NaN where it is unknown.
+
+    Returns
+    -------
+    ndarray (l, 2)
+        Offsets that are not among the others [pixel].
+    """
+    bright = offsets[_usual(light) >= EQUAL]
+    new = [-offset for offset in bright if not (np.hypot(*(offsets + offset).T) <= SAME_PLACE_PX).any()]
+    return np.array(new, int).reshape(-1, 2)
+
+
 def light_at(image: FloatArray, offsets: IndexArray) -> Float64Array:
     """Return the light of a smoothed, centred window at offsets (k, 2), above that as far from its middle; (k,)."""
     middle = np.array(image.shape) // 2
@@ -169,6 +189,9 @@ def followed(light: FloatArray, offsets: IndexArray) -> Followed:
     """
     moves, is_odd = np.zeros((len(light), 2)), np.zeros(len(light), bool)
     usual, known = _usual(light), np.isfinite(light)
+    for offset in offsets[usual >= EQUAL]:
+        # where frames that follow that star show this one, however few they are
+        usual[(np.hypot(*(offsets + offset).T) <= SAME_PLACE_PX) & (usual < EQUAL)] = 1.0
     is_jumping = ~(light >= ABSENT * usual).all(axis=0) & (usual > 0)
     light, known, places, bright = light[:, is_jumping], known[:, is_jumping], offsets[is_jumping], usual[is_jumping]
     patterns = light > PRESENT * bright
