@@ -51,6 +51,15 @@ def test_two_faint_stars_are_where_they_are_and_sharper(
     assert width < 0.85 * simple_width
 
 
+@pytest.mark.parametrize("from_edge", [30, 20, 12])
+def test_a_faint_star_near_the_edge_is_the_star(tmp_path: Path, from_edge: int) -> None:
+    instrument = Instrument(detector=Detector(shape=(160, 160), seed=3))
+    scene = Scene((Star(),), zero_flux_e=2000.0, offset_px=(0.0, 80.0 - from_edge))
+    bench = reduced(tmp_path, SimulatedObservation(scene, 40, instrument, seed=6))
+    star = bench.document["pipelined"]["faint_star"]["steps"]["reduce"]["results"]["guide_star"]
+    assert (star["y"], star["x"]) == pytest.approx((80, 160 - from_edge), abs=3)
+
+
 def test_faulty_frames_are_left_out(tmp_path: Path) -> None:
     faults = Faults(black=(3, 30), saturated=(12,), slipped=(41,))
     bench = reduced(tmp_path, pair(4, 2000.0, 60, 256, faults))

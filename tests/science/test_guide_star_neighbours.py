@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.registration.guide_star_neighbours import centred, followed, light_at, neighbours, smoothed
+from obsarchive.science.registration.guide_star_neighbours import centred, followed, light_at, neighbours, opposites, smoothed
 
 CORE_PX, SIDE = 1.0, 60
 
@@ -20,8 +20,10 @@ def frame(rng: np.random.Generator, offsets: dict[tuple[float, float], float]) -
 def decided(frames: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     views = [centred(image, SIDE / 2, SIDE / 2) for image in frames]
     offsets = neighbours(smoothed(np.mean(views, axis=0), CORE_PX), 5)
-    light = np.array([light_at(smoothed(view, CORE_PX), offsets) for view in views])
-    found = followed(light, offsets)
+    smooth = [smoothed(view, CORE_PX) for view in views]
+    light = np.array([light_at(view, offsets) for view in smooth])
+    offsets = np.vstack([offsets, opposites(offsets, light)])
+    found = followed(np.array([light_at(view, offsets) for view in smooth]), offsets)
     return offsets, found.moves, found.is_odd
 
 
@@ -29,10 +31,8 @@ def decided(frames: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def test_frames_that_follow_the_other_of_two_equal_stars_are_moved(hopping):
     rng = np.random.default_rng(1)
     frames = [frame(rng, {(-12, 8): 1.0} if i in hopping else {(12, -8): 0.95}) for i in range(20)]
+    # the mean hardly shows what a single one has on the opposite side
     _, moves, is_odd = decided(frames)
-    if len(hopping) == 1:  # too few to show in the mean: it is rejected
-        assert set(np.flatnonzero(is_odd)) == hopping
-        return
     assert not is_odd.any()
     assert {i for i in range(20) if moves[i].any()} == hopping
     assert all(np.hypot(*(moves[i] - (-12, 8))) < 1.5 for i in hopping)
@@ -51,7 +51,7 @@ def test_stars_that_are_in_all_frames_change_nothing():
     rng = np.random.default_rng(3)
     for stars in ({(12, -8): 1.0}, {(12, -8): 0.8, (-12, 8): 0.8}, {(12, -8): 0.3, (3, 20): 0.5}, {}):
         offsets, moves, is_odd = decided([frame(rng, stars) for _ in range(20)])
-        assert len(offsets) == len(stars)
+        assert len(offsets) >= len(stars)
         assert not moves.any()
         assert not is_odd.any()
 
@@ -76,7 +76,7 @@ def test_a_cosmic_ray_beside_the_star_is_no_star_that_other_frames_lack(n, hit):
     for i, (dy, dx) in hit.items():
         frames[i][SIDE // 2 + dy, SIDE // 2 + dx] += 60.0
     offsets, moves, is_odd = decided(frames)
-    assert len(offsets) == len(hit)
+    assert len(offsets) >= len(hit)
     assert not moves.any()
     assert not is_odd.any()
 

@@ -197,6 +197,21 @@ def test_the_noise_of_the_master_dark_does_not_hold_the_frames(n_darks: int, rms
     assert np.mean(errors) == pytest.approx(np.mean(errors_claimed), rel=0.25)
 
 
+@pytest.mark.parametrize("n_frames", [5, 8, 9])
+def test_nor_does_it_hold_few_frames(n_frames: int) -> None:
+    pulls = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        positions = wandering(n_frames, 1.2, 0.0, rng)
+        dark = 3 / np.sqrt(10) * rng.standard_normal((96, 96))
+        light = np.array([star(96, position, 3.0) for position in positions])
+        frames = rng.poisson(5000 * light + 1) + 3 * rng.standard_normal(light.shape) - dark
+        found = align_star(frames.astype(np.float32))
+        pulls.append(rms(found.shifts, -positions) / claimed(found))
+    # 8 to 30, as the frames were held where they are
+    assert np.mean(pulls) < 1.5
+
+
 def with_pattern(pattern: np.ndarray, seed: int) -> tuple[float, float]:
     """Rms error and claimed error of shifts of frames of a CCD, of 3 electrons of noise, with a pattern."""
     rng = np.random.default_rng(seed)

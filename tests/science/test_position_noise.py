@@ -72,3 +72,15 @@ def test_cosmic_rays_of_single_frames_are_no_noise_of_all() -> None:
     expected = position_errors([measure(image, CORE, SCALE).noise for image in clean])
     errors = position_errors([measure(image, CORE, SCALE).noise for image in hit])
     assert errors == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("rim", [(2, 50), (48, 91), (5, 5)])
+def test_a_star_at_the_rim_of_the_window_is_no_noise(rim: tuple[int, int]) -> None:
+    core = np.exp(-np.add.outer((np.arange(SIDE) - 48.0) ** 2, (np.arange(SIDE) - 48.0) ** 2) / (2 * CORE**2))
+    alone = [star(core, 2e4, seed) for seed in range(20)]
+    y, x = np.mgrid[:SIDE, :SIDE]
+    other = 200 * np.exp(-((y - rim[0]) ** 2 + (x - rim[1]) ** 2) / (2 * 1.5**2))
+    beside = [image + np.random.default_rng(i).poisson(other).astype(np.float32) for i, image in enumerate(alone)]
+    expected = position_errors([measure(image, CORE, SCALE).noise for image in alone])
+    errors = position_errors([measure(image, CORE, SCALE).noise for image in beside])
+    assert errors == pytest.approx(expected, rel=0.15)
