@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from obsarchive.science.registration.guide_star_neighbours import centred, followed, light_at, neighbours, opposites, smoothed
+from obsarchive.science.registration.guide_star_neighbours import (
+    centred,
+    followed,
+    light_at,
+    neighbours,
+    opposites,
+    smoothed,
+)
 
 CORE_PX, SIDE = 1.0, 60
 

@@ -131,3 +131,18 @@ def test_the_lobes_of_an_aberrated_telescope_are_no_certain_neighbours():
         pulls.append((found.flux - light[distance < 2.5 / 0.01735].sum()) / found.flux_error)
     # slopes of lobes passed for stars: all but one were 5 to 15 errors off
     assert np.abs(pulls).max() < 3
+
+
+@pytest.mark.parametrize("apart", [18, 23, 29])
+def test_a_star_as_bright_near_the_star_does_not_count(speckled, apart):
+    rng = np.random.default_rng(4)
+    pulls = []
+    for light in 1.5e6 * speckled:
+        angle = rng.uniform(0, 2 * np.pi)
+        shift = np.rint([apart * np.sin(angle), apart * np.cos(angle)]).astype(int)
+        noise = np.sqrt(0.2 + 2 * light) * rng.standard_normal(light.shape)
+        images = light + noise, light + rng.uniform(0.85, 0.97) * np.roll(light, shift, (0, 1)) + noise
+        alone, among = (measure_strehl(image, OPTICS, 0.01735, centre=(256, 256)) for image in images)
+        pulls.append((among.flux - alone.flux) / among.flux_error)
+    assert np.abs(pulls).max() < 4
+    assert np.std(pulls) < 2

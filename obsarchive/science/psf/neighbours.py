@@ -33,7 +33,10 @@ _GRAIN = 0.25
 """Radius of an independent patch of a smoothed image, in units of the core."""
 _LEAST_NOISE = 1e-6
 """In units of the star's peak."""
-_MOST, _ROUNDS = 12, 6
+_MOST = 12
+_LEAST_ROUNDS, _MOST_ROUNDS, _SETTLED = 6, 60, 1e-4
+"""Iterations, which end when no pixel of the star changes by more, in units of its peak: of a star as bright as its
+neighbour, each moves the copy of the copy that is left in it one separation further out."""
 _WING = -11 / 3
 _WING_FROM = 0.7
 """Radius from which on the profile is a power law, in units of the aperture."""
@@ -134,7 +137,8 @@ def _without(
     """Return the star without its neighbours, whose amplitudes are set; what may be others is doubtful."""
     radius, place = _radius(field, centre), (int(centre[0]), int(centre[1]))
     around = [(copy.distance < star.core_px / CORE_FWHM) & np.isfinite(field) for copy in copies]
-    for _ in range(_ROUNDS):
+    for made in range(_MOST_ROUNDS):
+        before = star.image
         lights = np.array([copy.of(star) for copy in copies])
         for copy, light, near in zip(copies, lights, around, strict=True):
             others = np.tensordot([c.amplitude * (c is not copy) for c in copies], lights[:, near], 1)
@@ -142,6 +146,8 @@ def _without(
             copy.amplitude = max(float(light[near] @ left / (light[near] @ light[near])), 0.0)
         cleaned = field - np.tensordot([copy.amplitude for copy in copies], lights, 1)
         star = StarProfile(cleaned, place, star.aperture_px, star.core_px)
+        if made + 1 >= _LEAST_ROUNDS and np.nanmax(np.abs(star.image - before)) < _SETTLED * np.nanmax(star.image):
+            break
     rest = _rest(cleaned, centre, star)
     smooth = _smooth(star)
     for copy in copies:
