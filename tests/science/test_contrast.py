@@ -16,6 +16,7 @@ from obsarchive.science.psf.companion_detection import (
 )
 from obsarchive.science.psf.companion_fit import fit_companion
 from obsarchive.science.psf.contrast import LEAST_LIKENESS, subtract_star
+from obsarchive.science.psf.injected_companions import Place
 from obsarchive.science.psf.subtraction import central, cut_stamp, radii
 
 SIDE, HALF, FWHM_PX = 101, 50, 4.0
@@ -254,3 +255,61 @@ def test_a_stamp_with_a_margin_is_the_same_inside() -> None:
     near_the_edge = cut_stamp(image[60:], (32.0, 89.0), SIDE, 20)
     assert np.isnan(near_the_edge[:30]).all()
     assert np.isfinite(central(near_the_edge, SIDE)).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    "companions",
+    [((12.0, 9.0, 0.63),), ((7.0, -3.0, 0.4),), ((12.0, 9.0, 0.4), (-20.0, 19.0, 0.063))],
+    ids=["0.5 mag", "1 mag, close", "two"],
+)
+def test_a_companion_is_no_part_of_the_star_that_models_others(
+    companions: tuple[tuple[float, float, float], ...],
+) -> None:
+    """The curve is that of the star alone, also at twice the separation, where a copy of a copy would lie."""
+    others = np.stack([in_the_field(np.random.default_rng([21, k]), SIDE) for k in range(6)])
+    alone, beside = (
+        subtract_star(in_the_field(np.random.default_rng(99), SIDE + 28, *seen), others, FWHM_PX)
+        for seen in ((), companions)
+    )
+    assert alone.detections == ()
+    assert len(beside.detections) == len(companions)
+    for found, (dy, dx, ratio) in zip(beside.detections, companions, strict=True):
+        assert np.hypot(found.dy - dy, found.dx - dx) < 0.02
+        assert found.flux_ratio == pytest.approx(ratio, rel=3e-3)
+    elsewhere = np.ones(len(alone.curve.radius_px), bool)
+    for dy, dx, _ in companions:
+        elsewhere &= abs(alone.curve.radius_px - np.hypot(dy, dx)) > FWHM_PX
+    lost = (alone.curve.magnitudes - beside.curve.magnitudes)[elsewhere]
+    # the noise of the star is in its model: the square of a ratio adds to the variance, its square again, and so on
+    noise = -1.25 * np.log10(1 - sum(ratio**2 for _, _, ratio in companions))
+    assert abs(np.median(lost)) < noise + 0.1
+    assert np.abs(lost).max() < 0.5
+
+
+def test_the_halo_of_a_bright_companion_leaves_no_rim_where_its_model_ends() -> None:
+    rng, side, apart = np.random.default_rng(23), 155, (11.0, -18.0)
+    y, x = np.indices((side, side)) - side // 2
+
+    def seen(ratio: float) -> np.ndarray:
+        image = rng.normal(0, 3e-6, (side, side))
+        for (dy, dx), light in (((0.0, 0.0), 1.0), (apart, ratio)):
+            distance = np.hypot(y - dy, x - dx)
+            image += light * (0.3 * np.exp(-4 * np.log(2) * (distance / FWHM_PX) ** 2) / 18.1)
+            image += light * 0.7 / (1 + (distance / 20) ** 2) ** 2 / (np.pi * 20**2)
+        return image.astype(np.float32)
+
+    others = np.stack([seen(0.0) for _ in range(6)])
+    alone, beside = (subtract_star(seen(ratio), others, FWHM_PX) for ratio in (0.0, 0.6))
+    assert len(beside.detections) == 1
+    lost = alone.curve.magnitudes - beside.curve.magnitudes
+    # 0.24 mag are the noise of the model; filtered after it fades, the halo costs 1.8 mag
+    assert np.median(lost) < 0.6
+    assert lost[abs(alone.curve.radius_px - np.hypot(*apart)) > FWHM_PX].max() < 1
+
+
+def test_a_brighter_star_stays_in_the_model() -> None:
+    place = Place(in_the_field(np.random.default_rng(22), SIDE, (12.0, 9.0, 2.0)), FWHM_PX)
+    assert np.array_equal(place.without([(12.0, 9.0, 2.0)]).psf, place.psf)
+    left = place.without([(-20.0, 3.0, 0.01)]).psf
+    assert not np.array_equal(left, place.psf)
+    assert np.isfinite(left).all()

@@ -53,6 +53,10 @@ SHORTLIST = 4
 """Candidates, in units of the references wanted: those best correlated with the star before the high-pass filter."""
 GHOST_FWHM, GHOST_RATIO = 6.0, 0.05
 """Distance from a companion and flux ratio to it, below both of which a source is a residual of its subtraction."""
+PASSES = 5
+"""Most searches for companions, each with a model of the star without those of the one before."""
+SETTLED = 3e-4
+"""Change of a flux ratio from one search to the next below which no other one is needed."""
 SUBTRACTED_FWHM = 1.0
 """Radius of the core of the star that is not subtracted [FWHM]."""
 
@@ -222,12 +226,19 @@ def subtract_star(
         sharp, references = _with_margin(place, target, sharp, references)
     components = references.components()
     counts = candidate_counts(len(components.values))
-    # the residual is linear in the target, so the throughput is measured without the star
-    injected = Throughputs(place, components, counts)
     residuals = components.subtract(sharp, counts)
-    best = _best_count(injected, components, counts, residuals)
-    snr = snr_map(residuals[best], place.fwhm_px)
-    detections, rest, tail = _companions(place, components, counts[best], residuals[best], snr)
+    found: tuple[Detection, ...] = ()
+    for _ in range(PASSES):
+        model = place.without([(item.dy, item.dx, item.flux_ratio) for item in found]) if found else place
+        # the residual is linear in the target, so the throughput is measured without the star
+        injected = Throughputs(model, components, counts)
+        best = _best_count(injected, components, counts, residuals)
+        snr = snr_map(residuals[best], place.fwhm_px)
+        detections, rest, tail = _companions(model, components, counts[best], residuals[best], snr)
+        settled = _are_settled(found, detections)
+        found = detections
+        if settled:
+            break
     # companions must not count as noise of the final curve
     curve = injected.curve(rest, best, tail.at(place.radius_px))
     return Subtraction(
@@ -235,9 +246,18 @@ def subtract_star(
         tuple(listed[used].tolist()),
         counts[best],
         curve,
-        detections,
+        found,
         snr,
         tail.inner,
+    )
+
+
+def _are_settled(before: Sequence[Detection], now: Sequence[Detection]) -> bool:
+    """Return whether companions that are removed from the model of the star are found again with the same light."""
+    if not now:
+        return True
+    return len(before) == len(now) and all(
+        abs(new.flux_ratio - old.flux_ratio) < SETTLED for old, new in zip(before, now, strict=True)
     )
 
 

@@ -1,6 +1,7 @@
 """What a star subtraction does to companions: injected ones show the throughput, and with it the contrast curve."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,10 @@ HALO_FWHM = 10.0
 INNER_FWHM = 1.5
 """Innermost radius at which companions are searched [FWHM]."""
 INJECTED_ANGLES = 6
+MOST_LIGHT = 1.3
+"""Light of companions over that of the star up to which they are removed from its model: with more, noise is left."""
+TURNS = 8
+"""Turns of this removal: of one companion, what is left lies at nine times its separation, beyond `HALO_FWHM`."""
 LEAST_THROUGHPUT = 0.02
 """One near zero, or negative by noise, would give meaningless limits."""
 
@@ -66,6 +71,8 @@ class ContrastCurve:
 class Place:
     """A target with the geometry of its stamp, and its own PSF as the model of a companion.
 
+    Companions of the star itself are in the model until they are known, see :meth:`without`.
+
     Parameters
     ----------
     target : ndarray (side, side)
@@ -87,13 +94,12 @@ class Place:
         self.side = len(target)
         radius = radii(self.side)
         # a companion close to the star is bright, and its halo is seen far out; but what is faint beyond is noise
-        fade = np.clip(HALO_FWHM - radius / self.fwhm_px, 0, 1)
-        self.psf = (np.nan_to_num(target) * fade).astype(np.float32)
-        self.star_flux = float(aperture_flux(self.psf, self.fwhm_px)[self.side // 2, self.side // 2])
-        self._sharp_psf = self.sharp(self.psf)
+        self._fade = np.clip(HALO_FWHM - radius / self.fwhm_px, 0, 1)
+        self._known = known = np.isfinite(target)
         self._light = np.nan_to_num(target)
+        self._model(self._light)
+        self._sharp_psf = self.sharp(self.psf)
         self._known_variance = photon_variance
-        known = np.isfinite(target)
         # rings end where an aperture would touch unknown pixels
         edge = float(radius[~known].min(initial=self.side // 2)) - self.fwhm_px / 2
         first = INNER_FWHM * self.fwhm_px
@@ -103,6 +109,36 @@ class Place:
                 f"no ring around the star: with a FWHM of {self.fwhm_px:.1f} pixels the first one needs pixels up to "
                 f"{first + self.fwhm_px / 2:.0f} from it, and they are known up to {edge + self.fwhm_px / 2:.0f}"
             )
+
+    def without(self, companions: Sequence[tuple[float, float, float]]) -> "Place":
+        """Return the same place with the star alone as the model of a companion.
+
+        A companion that stays in the model is seen again, fainter by its own ratio, at twice its separation.
+
+        Parameters
+        ----------
+        companions : sequence of (float, float, float)
+            Positions from the star (dy, dx) [pixel], and flux ratios, brightest first.
+        """
+        total = np.cumsum([ratio for _, _, ratio in companions])
+        removed = [companion for companion, light in zip(companions, total, strict=True) if light <= MOST_LIGHT]
+        star = self._light
+        # a copy of the star holds copies of the companions: each turn moves what is left of them further out
+        for _ in range(TURNS if removed else 0):
+            rest = self._light.copy()
+            for dy, dx, ratio in removed:
+                rest -= ratio * ndimage.shift(star, (dy, dx), order=3, mode="constant")
+            star = np.where(self._known, rest, 0)
+        alone = copy(self)
+        alone._model(star)
+        # filtered before it fades: the filter makes a rim where a halo ends, and bright companions would leave it
+        sharp = self.sharp(np.where(self._known, star, np.nan))
+        alone._sharp_psf = (np.nan_to_num(sharp) * self._fade).astype(np.float32)
+        return alone
+
+    def _model(self, star: FloatArray) -> None:
+        self.psf = (star * self._fade).astype(np.float32)
+        self.star_flux = float(aperture_flux(self.psf, self.fwhm_px)[self.side // 2, self.side // 2])
 
     def companions(self, radius_px: float) -> tuple[FloatArray, Float32Array]:
         """Return positions (m, 2) on a ring, and a companion as bright as the star at each (m, side, side)."""
