@@ -68,10 +68,9 @@ class Alignment:
         """Return why each frame should be rejected; an empty text for good frames."""
         n = len(self.shifts)
         usual = median_of_all(self.significance)
-        empty = ~(self.significance >= MIN_SIGNIFICANCE)
-        # amplitudes of faint sequences scatter by their noise alone: only significant ones tell a black frame
-        if usual >= 2 * MIN_SIGNIFICANCE:
-            empty |= self.amplitude < MIN_AMPLITUDE
+        dark = ~(self.significance >= MIN_SIGNIFICANCE)
+        # amplitudes of faint sequences scatter by their noise alone: only significant ones tell a dim frame
+        empty = dark | ((self.amplitude < MIN_AMPLITUDE) & (usual >= 2 * MIN_SIGNIFICANCE))
         bright = self.amplitude > MAX_AMPLITUDE
         # empty frames are registered on noise and would corrupt the running median
         distance, jitter, _ = _from_neighbours(self.shifts, ~empty)
@@ -79,7 +78,8 @@ class Alignment:
         good = ~(empty | slipped | bright)
         poor = good & (self.quality < _floor(self.quality[good]))
         return tuple(
-            f"black: no star, significance {self.significance[i]:.1f}" if empty[i]
+            f"black: no star, significance {self.significance[i]:.1f}" if dark[i]
+            else f"black: {100 * max(self.amplitude[i], 0):.0f} % of the usual light" if empty[i]
             else f"bright: {self.amplitude[i]:.0f} times the usual light" if bright[i]
             else f"slipped: {distance[i]:.1f} px from its neighbours" if slipped[i]
             else f"poor: correlation {self.quality[i]:.2f}" if poor[i]

@@ -117,7 +117,8 @@ def rank_frames(
     slipped, reference = _slipped(positions, has_star & ~saturated & ~bright)
     kept = has_star & ~saturated & ~bright & ~slipped
     reasons = tuple(
-        f"black: no star, S/N {snr[i]:.1f}" if not snr[i] >= STAR_MIN_SNR
+        "black: no star stands out" if not snr[i] > 0
+        else f"black: no star, S/N {snr[i]:.1f}" if not snr[i] >= STAR_MIN_SNR
         else f"black: {100 * light[i]:.2g} % of the usual light" if not has_star[i]
         else f"saturated: brightest pixel {brightest[i]:.0f} ADU, the limit is {saturation:.0f}" if saturated[i]
         else f"bright: {light[i]:.0f} times the usual light" if bright[i]
