@@ -307,6 +307,15 @@ def test_the_halo_of_a_bright_companion_leaves_no_rim_where_its_model_ends() -> 
     assert lost[abs(alone.curve.radius_px - np.hypot(*apart)) > FWHM_PX].max() < 1
 
 
+def test_in_the_halo_of_a_companion_only_what_stands_out_of_its_noise_is_listed() -> None:
+    rng, star = np.random.default_rng(24), (12.0, 9.0, 0.63)
+    others = np.stack([in_the_field(rng, SIDE) for _ in range(6)])
+    # 7.4 FWHM from the companion
+    for ratio, n_expected in ((0.02, 2), (0.004, 1)):
+        target = in_the_field(rng, SIDE, star, (-16.0, 19.0, ratio))
+        assert len(subtract_star(target, others, FWHM_PX).detections) == n_expected
+
+
 def test_a_brighter_star_stays_in_the_model() -> None:
     place = Place(in_the_field(np.random.default_rng(22), SIDE, (12.0, 9.0, 2.0)), FWHM_PX)
     assert np.array_equal(place.without([(12.0, 9.0, 2.0)]).psf, place.psf)

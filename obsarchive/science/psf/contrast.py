@@ -22,7 +22,14 @@ from obsarchive.science.psf.companion_detection import (
     without_halo,
 )
 from obsarchive.science.psf.companion_fit import fit_companion
-from obsarchive.science.psf.injected_companions import INNER_FWHM, ContrastCurve, Place, Throughputs, robust_scatter
+from obsarchive.science.psf.injected_companions import (
+    HALO_FWHM,
+    INNER_FWHM,
+    ContrastCurve,
+    Place,
+    Throughputs,
+    robust_scatter,
+)
 from obsarchive.science.psf.subtraction import (
     STAMP_SIDE,
     Components,
@@ -51,8 +58,11 @@ LEAST_OTHERS = 3
 """Number of other stars needed to distinguish speckles from companions."""
 SHORTLIST = 4
 """Candidates, in units of the references wanted: those best correlated with the star before the high-pass filter."""
-GHOST_FWHM, GHOST_RATIO = 6.0, 0.05
-"""Distance from a companion and flux ratio to it, below both of which a source is a residual of its subtraction."""
+GHOSTS = ((6.0, 0.05), (HALO_FWHM, 0.01))
+"""Distances from a companion [FWHM] and flux ratios to it, below both of which a source is what its subtraction leaves.
+
+Far out it is the noise of its halo, which the other places of the ring around the star do not have.
+"""
 PASSES = 5
 """Most searches for companions, each with a model of the star without those of the one before."""
 SETTLED = 3e-4
@@ -340,9 +350,10 @@ def _is_companion(source: Detection) -> bool:
 def _is_ghost(new: Detection, known: Sequence[Detection], place: Place) -> bool:
     """Return whether a source is a residual of a brighter companion close to it."""
     return any(
-        np.hypot(new.dy - other.dy, new.dx - other.dx) < GHOST_FWHM * place.fwhm_px
-        and new.flux_ratio < GHOST_RATIO * other.flux_ratio
+        np.hypot(new.dy - other.dy, new.dx - other.dx) < distance_fwhm * place.fwhm_px
+        and new.flux_ratio < ratio * other.flux_ratio
         for other in known
+        for distance_fwhm, ratio in GHOSTS
     )
 
 
