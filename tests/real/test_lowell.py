@@ -142,7 +142,8 @@ def test_the_files_of_a_field_are_one_observation(reduced: Path) -> None:
     header = fits.getheader(folder / "ccd" / f"{folder.name}_stack.fits")
     assert header["NCOMBINE"] == 4
     assert (header["NAXIS2"], header["NAXIS1"]) == (1370, 1365)
-    assert results(reduced, "ccd:stack")["calibration"] == "dark_0, flat_VR"
+    # pixel (899, 328), 110 ADU above its neighbours in each of the four
+    assert results(reduced, "ccd:stack")["calibration"] == "dark_0, flat_VR, 1 hot pixel of the frames"
 
 
 def test_bias_and_flat_are_those_of_the_night(reduced: Path) -> None:

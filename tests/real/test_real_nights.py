@@ -182,7 +182,9 @@ def test_what_cannot_be_computed_says_why(reduced: Reduced, key: str) -> None:
         record = calibration[f"{kind}s"]
         assert (record["state"], f"no {kind} files" in record["message"]) == ("lacking", True)
     steps = reduced.steps(key)
-    assert steps["reduce"]["results"]["calibration"] == "no dark, no flat"
+    # the frames of beta Pictoris have a hot pixel twice as bright as all around it, at (12, 50)
+    hot = ", 1 hot pixel of the frames" if key == "naco" else ""
+    assert steps["reduce"]["results"]["calibration"] == f"no dark, no flat{hot}"
     assert (steps["reduce"]["state"], steps["preview"]["state"]) == ("done", "done")
     if key == "c8":  # a filter without passband
         assert steps["strehl"]["state"] == "rejected"

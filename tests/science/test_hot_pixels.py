@@ -48,13 +48,14 @@ def test_a_hot_pixel_is_found_on_the_sky_and_on_a_star(place: tuple[int, int], e
     assert np.argwhere(hot_pixels(means(seed, on_star))).tolist() == [[30, 33]]
 
 
-def test_a_cosmic_ray_of_one_image_is_no_hot_pixel_and_unknown_pixels_hide_none() -> None:
+def test_a_cosmic_ray_of_one_image_is_no_hot_pixel_nor_is_what_lies_beside_unknown_pixels() -> None:
     light = np.zeros((SIDE, SIDE))
     light[20, 20] = 400.0
     images = means(1, light)
     images[2][40, 40] += 5000.0
     for image in images:
-        image[50, 50], image[21, 21] = np.nan, np.nan
+        image[50, 50], image[:, 60:] = np.nan, np.nan
+        image[50, 51] += 400.0
     assert np.argwhere(hot_pixels(images)).tolist() == [[20, 20]]
 
 

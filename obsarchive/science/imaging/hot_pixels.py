@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import minimum_filter, uniform_filter
 
 from obsarchive.science.arrays import BoolArray, Float32Array, FloatArray, IndexArray
 from obsarchive.science.pupil import annulus_psf
@@ -126,11 +126,15 @@ def _standing_out(images: Sequence[FloatArray]) -> tuple[IndexArray, IndexArray]
     nine = 9 * uniform_filter(light, 3)
     beyond = (25 * uniform_filter(light, 5) - nine) / 16
     excess, spill = light - beyond, nine - light - 8 * beyond
-    y, x = np.nonzero((excess > HOT_SIGNIFICANCE * noise_of_counts(excess)) & (spill < LEAST_SPILL * excess))
+    is_bright = (excess > HOT_SIGNIFICANCE * noise_of_counts(excess)) & (spill < LEAST_SPILL * excess)
+    if not known.all():
+        # beside unknown pixels the light around is not known
+        is_bright &= minimum_filter(known, 5)
+    y, x = np.nonzero(is_bright)
     if not y.size:
         return y, x
     # reflected at the edges, as by the filter
-    padded = [np.pad(np.nan_to_num(image, nan=float(level)), 2, mode="symmetric") for image in images]
+    padded = [np.pad(image, 2, mode="symmetric") for image in images]
     stays = _stay(np.array([sliding_window_view(image, (5, 5))[y, x] for image in padded]))
     return y[stays], x[stays]
 
