@@ -55,8 +55,6 @@ class Calibrator:
 
     def without(self, hot: BoolArray) -> "Calibrator":
         """Return a calibrator that fills hot pixels (ny, nx), too."""
-        if not hot.any():
-            return self
         known = self.calibration.bad
         bad = hot if known is None else hot | known
         n_new = int(bad.sum()) - (0 if known is None else int(known.sum()))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
 
-from obsarchive.science.imaging.hot_pixels import hot_pixels
+from obsarchive.science.imaging.hot_pixels import SHARPEST, SHARPEST_OF_BLOCKS, hot_pixels, remove_spikes
 
 SIDE = 64
 
@@ -64,3 +64,11 @@ def test_two_images_do_not_tell_hot_pixels_from_cosmic_rays(n: int) -> None:
     light = np.zeros((SIDE, SIDE))
     light[20, 20] = 400.0
     assert not hot_pixels(means(1, light)[:n]).any()
+
+
+def test_blocks_are_left_where_they_are_not_asked_for() -> None:
+    """Also in front of a background that noise puts below zero."""
+    image = np.full((16, 16), -1.0, np.float32)
+    image[7:9, 7:9] = 100.0
+    assert (remove_spikes(image.copy(), 50.0) == image).all()
+    assert (remove_spikes(image.copy(), 50.0, SHARPEST, SHARPEST_OF_BLOCKS) < 50).all()

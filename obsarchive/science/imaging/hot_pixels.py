@@ -238,6 +238,8 @@ def _around_block(image, y, x, faint):  # type: ignore[no-untyped-def]
 
     Unknown ones count as bright.
     """
+    if not faint > 0:  # blocks are not looked for
+        return np.float32(np.inf)
     total, n = np.float32(0), 0
     for v in range(y - 1, y + 2):
         for u in range(x - 1, x + 2):

@@ -162,9 +162,10 @@ def _usual(light: FloatArray) -> Float64Array:
     usual = np.zeros(light.shape[-1])
     for k, values in enumerate(light.T):
         known = values[np.isfinite(values)]
+        high = np.quantile(known, USUAL) if known.size else 0.0
         # the light of cosmic rays is in the mean alone, that of a star which stays is as strong in it
-        if known.size and np.quantile(known, USUAL) > known.mean() / 2:
-            usual[k] = np.quantile(known, USUAL)
+        if known.size and high > known.mean() / 2:
+            usual[k] = high
     return usual
 
 

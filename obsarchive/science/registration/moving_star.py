@@ -70,7 +70,7 @@ class MovingStar:
             # the mean of the rim, not its median, is that of the light of photons that are counted
             levels[i] = frame[self._rim].mean()
             spectrum[:] = fft.rfft2(frame * self._edges)
-        self._levels = _without_hits(levels, LEVEL_SIGMA * robust_sigma(levels)).astype(np.float32)
+        self._levels = _without_hits(levels).astype(np.float32)
         self._spectra -= self._levels[:, np.newaxis, np.newaxis] * fft.rfft2(self._edges)
         self._statistics: tuple[Complex64Array, ...] = (self._spectra,)
         power = np.zeros(self._spectra.shape[1:], np.float32)
@@ -197,12 +197,12 @@ def _some(n: int) -> IndexArray:
     return np.unique(np.linspace(0, n - 1, NOISE_FRAMES).astype(int))
 
 
-def _without_hits(values: Float64Array, most_above: float) -> Float64Array:
-    """Return values (n,) of frames, of those far above the usual one that: a cosmic ray hit them."""
-    if len(values) < LEAST_FRAMES:
-        return values
-    usual = median_of_all(values)
-    return np.where(values > usual + most_above, usual, values)
+def _without_hits(levels: Float64Array) -> Float64Array:
+    """Return the levels (n,) of frames, of those far above the usual one that: a cosmic ray hit them."""
+    if len(levels) < LEAST_FRAMES:
+        return levels
+    usual = median_of_all(levels)
+    return np.where(levels > usual + LEVEL_SIGMA * robust_sigma(levels), usual, levels)
 
 
 def _light(windows: Float32Array, models: FloatArray, noise: ScaledPhotonNoise) -> Float64Array:
