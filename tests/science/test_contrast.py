@@ -316,6 +316,28 @@ def test_in_the_halo_of_a_companion_only_what_stands_out_of_its_noise_is_listed(
         assert len(subtract_star(target, others, FWHM_PX).detections) == n_expected
 
 
+@pytest.mark.parametrize(
+    ("angles", "ratios"),
+    [((40, 170), (0.4, 0.3)), ((0, 100, 220), (0.2, 0.3, 0.1)), ((10, 80, 150, 240, 310), (0.1, 0.2, 0.1, 0.15, 0.1))],
+    ids=["two", "three", "five"],
+)
+def test_companions_at_one_separation_do_not_hide_each_other(
+    angles: tuple[float, ...], ratios: tuple[float, ...]
+) -> None:
+    """Each is noise of the ring of the others: of two equal ones among 30 apertures none has an S/N above 6."""
+    rng = np.random.default_rng(25)
+    others = np.stack([in_the_field(rng, SIDE) for _ in range(6)])
+    places = [20 * np.array([np.sin(angle), np.cos(angle)]) for angle in np.radians(angles)]
+    target = in_the_field(rng, SIDE, *((dy, dx, ratio) for (dy, dx), ratio in zip(places, ratios, strict=True)))
+    found = subtract_star(target, others, FWHM_PX).detections
+    assert len(found) == len(ratios)
+    for (dy, dx), ratio in zip(places, ratios, strict=True):
+        seen = min(found, key=lambda item: np.hypot(item.dy - dy, item.dx - dx))
+        assert np.hypot(seen.dy - dy, seen.dx - dx) < 0.1
+        assert abs(seen.flux_ratio - ratio) < 4 * seen.flux_ratio_error
+        assert seen.flux_ratio == pytest.approx(ratio, rel=0.03)
+
+
 def test_a_brighter_star_stays_in_the_model() -> None:
     place = Place(in_the_field(np.random.default_rng(22), SIDE, (12.0, 9.0, 2.0)), FWHM_PX)
     assert np.array_equal(place.without([(12.0, 9.0, 2.0)]).psf, place.psf)

@@ -6,7 +6,7 @@ the contrast at which the list of companions holds half of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,15 +15,11 @@ from obsarchive.science.arrays import Float32Array, FloatArray
 from obsarchive.science.psf.companion_detection import (
     LEAST_FWHM_PX,
     brightest_source,
-    noise_tail,
-    significance,
-    snr_at,
     snr_map,
     without_halo,
 )
-from obsarchive.science.psf.companion_fit import fit_companion
+from obsarchive.science.psf.companion_search import BRIGHT, LEAST_LIKENESS, Detection, find_companions, measured
 from obsarchive.science.psf.injected_companions import (
-    HALO_FWHM,
     INNER_FWHM,
     ContrastCurve,
     Place,
@@ -43,83 +39,21 @@ from obsarchive.science.psf.subtraction import (
 
 __all__ = ["ContrastCurve", "Detection", "Subtraction", "companion_of", "subtract_star"]
 
-FOUND = 5.0
-"""Significance of a companion [standard deviations]."""
 FOUND_BY_HALO = 6.0
-"""The same where only the halo is subtracted: the speckles of a star have longer tails than what is left of them."""
-CANDIDATE = 3.5
-"""Significance from which a source is fitted: in the map its own wings count as noise [standard deviations]."""
-BRIGHT, MAX_BRIGHT = 8.0, 3
-"""S/N of companions, and number of them, that do not count when the number of components is chosen."""
-MAX_DETECTIONS = 8
-LEAST_LIKENESS = 0.6
-"""Least likeness of a companion and the PSF: that of cosmic rays and ridges of speckles is lower."""
+"""Significance of a companion where only the halo is subtracted [standard deviations]: the speckles of a star have
+longer tails than what is left of them."""
+MAX_BRIGHT = 3
+"""Number of bright companions that do not count when the number of components is chosen."""
 LEAST_OTHERS = 3
 """Number of other stars needed to distinguish speckles from companions."""
 SHORTLIST = 4
 """Candidates, in units of the references wanted: those best correlated with the star before the high-pass filter."""
-GHOSTS = ((6.0, 0.05), (HALO_FWHM, 0.01))
-"""Distances from a companion [FWHM] and flux ratios to it, below both of which a source is what its subtraction leaves.
-
-Far out it is the noise of its halo, which the other places of the ring around the star do not have.
-"""
 PASSES = 5
 """Most searches for companions, each with a model of the star without those of the one before."""
 SETTLED = 3e-4
 """Change of a flux ratio from one search to the next below which no other one is needed."""
 SUBTRACTED_FWHM = 1.0
 """Radius of the core of the star that is not subtracted [FWHM]."""
-
-
-@dataclass(frozen=True)
-class Detection:
-    """A detected companion.
-
-    Attributes
-    ----------
-    dy, dx : float
-        Position relative to the star [pixel].
-    flux_ratio, flux_ratio_error : float
-        Flux over that of the star, corrected for the throughput.
-    separation_error_px, tangential_error_px : float
-        Errors of the position along the direction to the star, and across it [pixel].
-    snr : float
-        Signal-to-noise ratio relative to the apertures of its ring.
-    significance : float
-        Gaussian equivalent of `snr`, which allows for the tail of the noise [standard deviations].
-    likeness : float
-        Correlation with the PSF, over that of a companion in the noise around.
-    """
-
-    dy: float
-    dx: float
-    flux_ratio: float
-    flux_ratio_error: float
-    separation_error_px: float
-    tangential_error_px: float
-    snr: float
-    significance: float
-    likeness: float
-
-    @property
-    def separation_px(self) -> float:
-        """Distance from the star [pixel]."""
-        return float(np.hypot(self.dy, self.dx))
-
-    @property
-    def angle_error_deg(self) -> float:
-        """One-sigma error of the position angle [deg]."""
-        return float(np.degrees(np.arctan2(self.tangential_error_px, self.separation_px)))
-
-    @property
-    def delta_mag(self) -> float:
-        """Magnitude difference to the star [mag]; NaN for a flux that is not positive."""
-        return float(-2.5 * np.log10(self.flux_ratio)) if self.flux_ratio > 0 else float("nan")
-
-    @property
-    def delta_mag_error(self) -> float:
-        """One-sigma error of the magnitude difference [mag]."""
-        return 2.5 / np.log(10) * self.flux_ratio_error / self.flux_ratio if self.flux_ratio > 0 else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,27 +94,6 @@ class Subtraction:
         Contrasts are negative where the middle of the star is darker than the background.
         """
         return bool(((self.curve.contrast > 0) & (self.curve.contrast < 1)).any())
-
-
-@dataclass(frozen=True)
-class _Tail:
-    """Lengths of the tail of the noise: where references are subtracted, and in the margin around."""
-
-    inner: float
-    outer: float
-    radius_px: float
-
-    @classmethod
-    def of(cls, snr: Float32Array, place: Place, components: Components) -> "_Tail":
-        # apertures on the border hold noise of both
-        radius = components.references.radius_px - place.fwhm_px / 2
-        if components.references.beyond is None:
-            radius = np.inf
-        inner = noise_tail(snr, place.fwhm_px, INNER_FWHM * place.fwhm_px, radius)
-        return cls(inner, noise_tail(snr, place.fwhm_px, radius) if np.isfinite(radius) else inner, radius)
-
-    def at(self, radius_px: FloatArray) -> FloatArray:
-        return np.where(radius_px <= self.radius_px, self.inner, self.outer)
 
 
 def subtract_star(
@@ -244,7 +157,7 @@ def subtract_star(
         injected = Throughputs(model, components, counts)
         best = _best_count(injected, components, counts, residuals)
         snr = snr_map(residuals[best], place.fwhm_px)
-        detections, rest, tail = _companions(model, components, counts[best], residuals[best], snr)
+        detections, rest, tail = find_companions(model, components, counts[best], residuals[best], snr)
         settled = _are_settled(found, detections)
         found = detections
         if settled:
@@ -300,92 +213,12 @@ def _best_count(injected: Throughputs, components: Components, counts: Sequence[
         y, x = np.unravel_index(np.argmax(snr), snr.shape)
         if snr[y, x] < BRIGHT:
             break
-        source, _ = _measured(place, components, counts[best], clean[best], (int(y), int(x)))
+        source, _ = measured(place, components, counts[best], clean[best], (int(y), int(x)))
         if not source.flux_ratio > 0 or source.likeness < LEAST_LIKENESS:
             break
         companion = place.sharp_companion(source.dy, source.dx)
         clean = clean - np.float32(source.flux_ratio) * components.subtract(companion, counts)
     return injected.quietest(clean, np.std)
-
-
-def _companions(
-    place: Place, components: Components, count: int, residual: Float32Array, snr: Float32Array
-) -> tuple[tuple[Detection, ...], Float32Array, _Tail]:
-    """Return companions, each subtracted before the next is searched, the residual without them, and its tail."""
-    left, beyond, radius = residual.copy(), INNER_FWHM * place.fwhm_px, radii(place.side)
-    tail = _Tail.of(snr, place, components)
-    refused = np.zeros(residual.shape, bool)
-    found: list[Detection] = []
-    while True:
-        y, x, level = brightest_source(np.where(refused, np.nan, snr), place.fwhm_px, beyond, tail.at(radius))
-        if level < CANDIDATE or len(found) == MAX_DETECTIONS:
-            return tuple(sorted(found, key=lambda item: -item.flux_ratio)), left, tail
-        detection, model = _measured(place, components, count, left, (y, x))
-        if _is_companion(detection) and not _is_ghost(detection, found, place):
-            # a companion is no part of the noise whose tail it has to exceed
-            rest_snr = snr_map(left - model, place.fwhm_px)
-            rest_tail = _Tail.of(rest_snr, place, components)
-            here = float(rest_tail.at(np.array(detection.separation_px)))
-            detection = replace(detection, significance=_significance(detection, place, here))
-            if detection.significance >= FOUND:
-                found.append(detection)
-                left, snr, tail = left - model, rest_snr, rest_tail
-                # those that were refused may exceed the tail without this one
-                refused[:] = False
-                continue
-        # rejected sources are masked, or the search would find them again
-        refused |= np.hypot(*(np.indices(left.shape) - np.array([[[y]], [[x]]]))) < place.fwhm_px
-
-
-def _significance(source: Detection, place: Place, tail: float) -> float:
-    """Return the significance of a source in noise whose tail has this length."""
-    return float(significance(np.array([source.snr]), np.array([source.separation_px]), place.fwhm_px, tail)[0])
-
-
-def _is_companion(source: Detection) -> bool:
-    """Return whether a source is significant where it was fitted, and alike a star."""
-    return source.significance >= FOUND and source.flux_ratio > 0 and source.likeness >= LEAST_LIKENESS
-
-
-def _is_ghost(new: Detection, known: Sequence[Detection], place: Place) -> bool:
-    """Return whether a source is a residual of a brighter companion close to it."""
-    return any(
-        np.hypot(new.dy - other.dy, new.dx - other.dx) < distance_fwhm * place.fwhm_px
-        and new.flux_ratio < ratio * other.flux_ratio
-        for other in known
-        for distance_fwhm, ratio in GHOSTS
-    )
-
-
-def _measured(
-    place: Place,
-    components: Components,
-    count: int,
-    residual: Float32Array,
-    pixel: tuple[int, int],
-) -> tuple[Detection, Float32Array]:
-    """Return the source at a pixel, its significance that in Gaussian noise, and the model fitted."""
-    fit = fit_companion(
-        residual, lambda dy, dx: components.subtract(place.sharp_companion(dy, dx), [count])[0], pixel, place.fwhm_px
-    )
-    rest = residual - fit.model
-    # not of the most significant pixel, which lies outwards of a source where the noise falls with the radius
-    snr = snr_at(residual, rest, (fit.dy, fit.dx), place.fwhm_px)
-    of_ring = np.array([fit.flux_ratio_error, fit.radial_error_px, fit.tangential_error_px])
-    photon_variance = place.photon_variance(rest, fit.weights[0], (fit.dy, fit.dx))
-    errors = np.sqrt(of_ring**2 + fit.photon_variances(place.psf, photon_variance))
-    detection = Detection(
-        fit.dy,
-        fit.dx,
-        fit.flux_ratio,
-        float(errors[0]),
-        float(errors[1]),
-        float(errors[2]),
-        snr,
-        np.nan,
-        fit.likeness,
-    )
-    return replace(detection, significance=_significance(detection, place, 1.0)), fit.model
 
 
 def companion_of(stamp: FloatArray, others: FloatArray, fwhm_px: float) -> str:
