@@ -53,8 +53,14 @@ MOST_STARS, LEAST_LIGHT = 4, 0.1
 
 MOST_APART_PX, MOST_APART_WIDTHS = 1.0, 2.0
 """Difference of the shift on a window from that by many stars [pixel], and by a single one [its FWHM]."""
+LEAST_HALF_PX, LEAST_HALF_SIZES = 16, 5.0
+"""Half of the least side of a window around a star near the edge of the frames [pixel, sigma of the star]."""
+LEAST_DRIFT_PX, KNOWN_DRIFT = 1.0, 0.02
+"""Drift of a star from which on windows follow it [pixel], if its error is less than this share of it."""
 COSMIC_SIGNIFICANCE, COSMIC_ALIKE = 30.0, 0.9
-"""A source so significant that is no star in any frame, and correlates less than this, is a cosmic ray in each."""
+"""A source so significant that is no star in any frame, and correlates less than this, is a cosmic ray in each.
+
+The correlation is that over the one that noise would leave."""
 
 Cleaner = Callable[[Float32Array, int], tuple[Float32Array, BoolArray]]
 """Removes cosmic rays from a frame of a number; returns the frame and where they were."""
@@ -182,8 +188,14 @@ class FaintSequence(FrameSequence):
         self.work.progress(0.2, "registering frames")
         star, half = stars[0], self._half_around(stars[0])
         windows, origins = self._windows(usable, star, offsets, half)
-        clean = self._without_cosmic_rays(windows)
-        alignment = align_star(clean, [self._windows(usable, other, offsets, half)[0] for other in stars[1:]])
+        alignment = self._aligned_windows(windows, usable, stars[1:], offsets, half)
+        found = alignment.shifts + origins[0] - origins
+        if _is_far(found, alignment.errors):
+            # whatever lies in the tapered edges of windows that stay where they are pulls at a star that moves
+            half = self._half_around(star, float(np.abs(found).max()))
+            windows, origins = self._windows(usable, star, found, half)
+            alignment = self._aligned_windows(windows, usable, stars[1:], found, half)
+            offsets = found
         # in the middle of the window, but of one that the edge of the frame moves inwards
         place = np.array([star.y, star.x]) - np.rint(offsets[0]) - origins[0]
         y, x = origins[0] + star_near(alignment.template, (place[0], place[1]), windows.shape[1] // 4)
@@ -211,6 +223,7 @@ class FaintSequence(FrameSequence):
             amplitude=light / np.median(light),
             significance=significance,
             quality=np.array([1.0 if found is None else found.share for found in agreed]),
+            expected=np.ones(len(usable)),
             template=np.zeros((1, 1), np.float32),
         )
         y, x = (float(coordinate) for coordinate in stars.positions[0])
@@ -277,8 +290,18 @@ class FaintSequence(FrameSequence):
         except Unprocessable as err:
             raise Unprocessable(f"{err} on the {n} frames together", "zero_flux") from err
 
-    def _half_around(self, star: GuideStar) -> int:
-        return min(max(self.half, 2 * star.half_window_px), *(side // 2 for side in self.frames.shape))
+    def _aligned_windows(
+        self, windows: StarWindows, usable: list[int], others: Sequence[GuideStar], offsets: Float64Array, half: int
+    ) -> Alignment:
+        """Alignment of windows around a star, and of those around others in the same frames."""
+        more = [self._windows(usable, other, offsets, half)[0] for other in others]
+        return align_star(self._without_cosmic_rays(windows), more)
+
+    def _half_around(self, star: GuideStar, drift_px: float = 0.0) -> int:
+        """Half of the side of a window that has room around a star that drifts, but for one at the very edge."""
+        room = min(*(min(c, n - 1 - c) for c, n in zip((star.y, star.x), self.frames.shape, strict=True))) - drift_px
+        wanted = max(self.half, 2 * star.half_window_px)
+        return min(max(min(wanted, int(room)), LEAST_HALF_PX, round(LEAST_HALF_SIZES * star.scale_px)), *(side // 2 for side in self.frames.shape))
 
     def _windows(
         self, usable: list[int], star: GuideStar, offsets: Float64Array, half: int
@@ -401,11 +424,19 @@ class FaintSequence(FrameSequence):
 def _require_star(alignment: Alignment, lists: Sequence[StarList | None]) -> None:
     """Reject frames of a short sequence that are registered on cosmic rays: as sharp, and not the same in all."""
     are_known = 1 < len(lists) < MIN_STEADY_FRAMES and not any(stars is None or len(stars) for stars in lists)
-    bright, alike = (float(np.median(values)) for values in (alignment.significance, alignment.quality))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = alignment.quality / alignment.expected
+    bright, alike = float(np.median(alignment.significance)), float(np.median(ratio))
     if are_known and bright > COSMIC_SIGNIFICANCE and alike < COSMIC_ALIKE:
         raise Unprocessable(
             f"no star in common: the {len(lists)} frames show only cosmic rays, correlation {alike:.2f}", "zero_flux"
         )
+
+
+def _is_far(shifts: Float64Array, errors: Float64Array) -> bool:
+    """Return whether a star that is well known moves so far that what its window cuts off would count."""
+    far = float(np.abs(shifts - np.median(shifts, axis=0)).max())
+    return far > LEAST_DRIFT_PX and float(np.median(errors)) < KNOWN_DRIFT * far
 
 
 def _least_apart_px(found: Agreement | None, stars: StarList | None) -> float:

@@ -242,6 +242,51 @@ def test_rows_and_columns_of_the_detector_do_not_hold_the_frames(kind: str, shap
     assert 0.8 < error / said < 1.25
 
 
+def on_a_ccd(light_e: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Frames (n, 64, 64) of a CCD with a Gaussian star of 4 pixels FWHM, which gives this light to each."""
+    y, x = np.mgrid[:64, :64] - 32
+    squares = (y - positions[:, :1, None]) ** 2 + (x - positions[:, 1:, None]) ** 2
+    variance = (4.0 / 2.3548) ** 2
+    stars = light_e[:, None, None] * np.exp(-squares / 2 / variance) / (2 * np.pi * variance)
+    return np.asarray(rng.poisson(stars + 8.0) + 5.0 * rng.standard_normal(stars.shape), np.float32)
+
+
+@pytest.mark.parametrize("lost", [slice(20, 32), slice(3, None, 8)], ids=["a block", "every eighth"])
+def test_frames_that_lost_the_star_do_not_spoil_the_others(lost: slice) -> None:
+    rng = np.random.default_rng(41)
+    positions = np.cumsum(0.15 * rng.standard_normal((60, 2)), axis=0) + 0.5 * rng.standard_normal((60, 2))
+    light, dark = np.full(60, 2e4), 0.65 * rng.standard_normal((64, 64)).astype(np.float32)
+    light[lost] = 0.0
+    found = align_star(on_a_ccd(light, positions, rng) + dark)
+    np.testing.assert_array_equal(found.is_black, light == 0)
+    kept = ~found.is_black
+    error, said = rms(found.shifts[kept], -positions[kept]), float(np.sqrt(np.mean(found.errors[kept] ** 2)))
+    # photons, sky and read-out allow 0.018 pixel
+    assert error < 0.024
+    assert 0.75 < error / said < 1.3
+
+
+@pytest.mark.parametrize("light_e", [3000.0, 2e4])
+def test_good_frames_behind_clouds_are_not_poor(light_e: float) -> None:
+    rng = np.random.default_rng(42)
+    light = light_e * (0.35 + 0.65 * np.abs(np.cos(np.arange(60) / 9)))
+    found = align_star(on_a_ccd(light, 0.7 * rng.standard_normal((60, 2)), rng))
+    assert not any(found.reasons())
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_errors_of_few_frames_of_a_bright_star_are_true(n: int) -> None:
+    pulls = []
+    for seed in range(60 // n):
+        rng = np.random.default_rng(500 + seed)
+        positions = 0.7 * rng.standard_normal((n, 2))
+        found = align_star(on_a_ccd(np.full(n, 3e5), positions, rng))
+        difference = found.shifts + positions
+        pulls.extend(((difference - difference.mean(axis=0)) / found.errors[:, np.newaxis]).ravel())
+    # of differences from the mean of few; 120 values
+    assert 0.6 < np.std(pulls) / np.sqrt(1 - 1 / n) < 1.3
+
+
 def test_rows_that_differ_from_frame_to_frame_are_noise() -> None:
     error, said = with_pattern(0.6 * np.random.default_rng(7).standard_normal((60, 96, 1)), 3)
     assert error < 0.125

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import fft, ndimage
 
 from obsarchive.errors import Unprocessable
-from obsarchive.science.arrays import BoolArray, Complex64Array, Float32Array, Float64Array, FloatArray
-from obsarchive.science.registration.prepared_windows import Prepared, Windows, prepared
+from obsarchive.science.arrays import BoolArray, Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
+from obsarchive.science.registration.prepared_windows import Prepared, Windows, prepared, taper
 from obsarchive.science.registration.subpixel_peaks import highest_point
 from obsarchive.science.statistics import MAD_TO_SIGMA, median_of_all
 
@@ -33,7 +33,7 @@ LEAST_JITTER_PX = 0.75
 NEIGHBOURS = 9
 NEARLY_AS_WELL = 0.5
 """Share of the highest correlation that a peak close to the neighbouring frames must reach to be preferred."""
-POOR_QUALITY, LEAST_POORER = 4.0, 0.002
+POOR_QUALITY, LEAST_POORER = 4.0, 0.02
 """Robust standard deviations below the median correlation at which a frame is rejected, and the least difference."""
 
 
@@ -53,6 +53,8 @@ class Alignment:
         Flux of the template in each frame over its error.
     quality : ndarray (n,)
         Correlation coefficient of the aligned frame with the template, 0 to 1.
+    expected : ndarray (n,)
+        Quality of a frame that differs from the template by the noise of its pixels alone.
     template : ndarray (ny, nx)
         Mean of the aligned windows.
     """
@@ -62,21 +64,49 @@ class Alignment:
     amplitude: Float64Array
     significance: Float64Array
     quality: Float64Array
+    expected: Float64Array
     template: Float32Array
+
+    @property
+    def is_dark(self) -> BoolArray:
+        """Frames (n,) in which the star is not seen."""
+        return ~(self.significance >= MIN_SIGNIFICANCE)
+
+    @property
+    def is_black(self) -> BoolArray:
+        """Frames (n,) in which the star is not seen, or has little of its light."""
+        # amplitudes of faint sequences scatter by their noise alone: only significant ones tell a dim frame
+        is_seen = median_of_all(self.significance) >= 2 * MIN_SIGNIFICANCE
+        return self.is_dark | ((self.amplitude < MIN_AMPLITUDE) & is_seen)
+
+    def replaced(self, which: IndexArray, found: "Alignment") -> "Alignment":
+        """Return the alignment with that of some of its frames, by number, and their template."""
+
+        def put(values: Float64Array, better: Float64Array) -> Float64Array:
+            every = values.copy()
+            every[which] = better
+            return every
+
+        return Alignment(
+            put(self.shifts, found.shifts),
+            put(self.errors, found.errors),
+            put(self.amplitude, found.amplitude),
+            put(self.significance, found.significance),
+            put(self.quality, found.quality),
+            put(self.expected, found.expected),
+            found.template,
+        )
 
     def reasons(self) -> tuple[str, ...]:
         """Return why each frame should be rejected; an empty text for good frames."""
-        n = len(self.shifts)
-        usual = median_of_all(self.significance)
-        dark = ~(self.significance >= MIN_SIGNIFICANCE)
-        # amplitudes of faint sequences scatter by their noise alone: only significant ones tell a dim frame
-        empty = dark | ((self.amplitude < MIN_AMPLITUDE) & (usual >= 2 * MIN_SIGNIFICANCE))
+        n, dark, empty = len(self.shifts), self.is_dark, self.is_black
         bright = self.amplitude > MAX_AMPLITUDE
         # empty frames are registered on noise and would corrupt the running median
         distance, jitter, _ = _from_neighbours(self.shifts, ~empty)
         slipped = ~empty & (distance > MAX_JITTERS * jitter)
         good = ~(empty | slipped | bright)
-        poor = good & (self.quality < _floor(self.quality[good]))
+        alike = _at_usual_light(self.quality, self.amplitude)
+        poor = good & (alike < _floor(alike[good]))
         return tuple(
             f"black: no star, significance {self.significance[i]:.1f}" if dark[i]
             else f"black: {100 * max(self.amplitude[i], 0):.0f} % of the usual light" if empty[i]
@@ -101,6 +131,7 @@ class Alignment:
             spread(self.amplitude, 0.0),
             spread(self.significance, 0.0),
             spread(self.quality, 0.0),
+            spread(self.expected, 0.0),
             self.template,
         )
 
@@ -290,6 +321,8 @@ def _measured(
         # a single frame is its own template, to which it has no shift
         errors[i] = _shift_error(aligned - np.float32(scale) * template, slopes, scale) if n > 1 else np.nan
     scales = _quotient(dots, power)
+    # of the variance of the pixels, so much is left by the edges and the smoothing
+    left = float(np.sum(taper(*shape) ** 2)) * float(np.sum(fft.irfft2(smooth.astype(np.complex64), shape) ** 2))
     error = _quotient(noise * np.sqrt(_power_smoothed(template, smooth)), power)
     usual = median_of_all(scales)
     return Alignment(
@@ -298,6 +331,7 @@ def _measured(
         amplitude=scales / usual if usual > 0 else scales,
         significance=_quotient(scales, error),
         quality=np.clip(_quotient(dots, norms * np.sqrt(power)), 0, 1),
+        expected=_quotient(scales * np.sqrt(power), np.sqrt(scales**2 * power + noise**2 * left)),
         template=template,
     )
 
@@ -343,6 +377,18 @@ def _from_neighbours(shifts: FloatArray, good: BoolArray) -> tuple[Float64Array,
     smooth = np.stack([np.interp(np.arange(len(shifts)), where, median[:, axis]) for axis in (0, 1)], axis=1)
     distance = np.hypot(*(shifts - smooth).T)
     return distance, max(median_of_all(distance[good]), LEAST_JITTER_PX), smooth
+
+
+def _at_usual_light(quality: Float64Array, amplitude: Float64Array) -> Float64Array:
+    """Return the correlation that frames would have with the usual light: noise hides more of a frame behind clouds.
+
+    Noise of the background does not depend on the light, that of photons grows with it: frames get the benefit.
+    """
+    light = np.maximum(amplitude, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise_power = np.minimum(light, light**2) * (1 / quality**2 - 1)
+    alike: Float64Array = 1 / np.sqrt(1 + noise_power)
+    return alike
 
 
 def _floor(quality: FloatArray) -> float:

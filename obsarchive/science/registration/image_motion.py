@@ -18,10 +18,9 @@ from obsarchive.science.registration.alignment import Alignment, align, aligned_
 from obsarchive.science.registration.motion_law import MotionLaw, posterior_of_correlations
 from obsarchive.science.registration.motion_smoothing import smoothed
 from obsarchive.science.registration.moving_star import MovingStar
-from obsarchive.science.registration.prepared_windows import Prepared, Windows, prepared
+from obsarchive.science.registration.prepared_windows import ChosenWindows, Prepared, Windows, prepared
 from obsarchive.science.registration.shift_grid import STEP_PX, ShiftGrid
 from obsarchive.science.registration.shift_posteriors import NARROW_PX, ShiftPosteriors, moments
-from obsarchive.science.statistics import median_of_all
 
 LEAST_REACH_PX, MAX_REACH_PX = 12.0, 20.0
 """Largest shift from the median that is looked for where all seem to be small, and in any case [pixel]."""
@@ -34,8 +33,8 @@ WELL_KNOWN, LAW_ROUNDS = 0.5, 3
 """Error of the shifts, over their rms, below which the frames tell the law of their motion; else rounds with each."""
 MOST_WHITE = 2.0
 """Variance of the likelihood over that of white noise above which the mean of all frames is no star to begin with."""
-FEW_FRAMES, BEYOND_NOISE = 10, 1000.0
-"""So few frames in which the star has this significance differ by its image, which changes, more than by noise."""
+FEW_FRAMES = 10
+"""So few frames tell neither the law of their motion nor whether their images have other shapes than the mean."""
 LEAST_FOR_PATTERN = 5
 """Frames of which it is known what is the same in all."""
 FIRST_ROUNDS = 3
@@ -90,14 +89,22 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     Unprocessable
         All windows are empty.
     """
+    found = _aligned(windows, others)
+    lit = np.flatnonzero(~found.is_black)
+    if not 2 <= len(lit) < len(found.shifts):
+        return found
+    # frames without the star are no part of its image, nor of the law of its motion
+    return found.replaced(lit, _aligned(ChosenWindows(windows, lit), [ChosenWindows(other, lit) for other in others]))
+
+
+def _aligned(windows: Windows, others: Sequence[Windows]) -> Alignment:
+    """Return the alignment of windows of which each may show the star."""
     n, *sides = windows.shape
     star, *rest = map(prepared, (windows, *others))
     if n < 2:
         return align(star)
     patterned = [each for each in (star, *rest) if n >= LEAST_FOR_PATTERN and each.remove_pattern()]
     found = align(star, most_rounds=FIRST_ROUNDS)
-    if n < FEW_FRAMES and median_of_all(found.significance) > BEYOND_NOISE:
-        return align(star)
     reach = min(LEAST_REACH_PX, min(sides) / 4)
     far = np.abs(found.shifts).max(axis=1)
     usual = far <= min(MAX_REACH_PX, min(sides) / 4)

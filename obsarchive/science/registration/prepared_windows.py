@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from scipy import fft
 
-from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray
+from obsarchive.science.arrays import Complex64Array, Float32Array, Float64Array, FloatArray, IndexArray
 from obsarchive.science.registration.fixed_pattern import fixed_pattern
 from obsarchive.science.statistics import median_of_all, noise_of_counts
 
@@ -19,6 +19,26 @@ class Windows(Protocol):
 
     def __getitem__(self, i: int, /) -> Float32Array:
         """Return window `i` (ny, nx)."""
+
+
+class ChosenWindows:
+    """Some of the windows of a sequence, in the same order.
+
+    Parameters
+    ----------
+    windows : Windows (n, ny, nx)
+        All of them.
+    chosen : ndarray (m,) of int
+        Numbers of those that are taken.
+    """
+
+    def __init__(self, windows: Windows, chosen: IndexArray) -> None:
+        self.shape = len(chosen), *windows.shape[1:]
+        self._windows, self._chosen = windows, chosen.tolist()
+
+    def __getitem__(self, k: int, /) -> Float32Array:
+        """Return window `k` of those chosen (ny, nx)."""
+        return self._windows[self._chosen[k]]
 
 
 class Prepared:
