@@ -194,7 +194,7 @@ class FaintSequence(FrameSequence):
             # whatever lies in the tapered edges of windows that stay where they are pulls at a star that moves
             half = self._half_around(star, float(np.abs(found).max()))
             windows, origins = self._windows(usable, star, found, half)
-            alignment = self._aligned_windows(windows, usable, stars[1:], found, half)
+            alignment = self._aligned_windows(windows, usable, stars[1:], found, half, follow=True)
             offsets = found
         # in the middle of the window, but of one that the edge of the frame moves inwards
         place = np.array([star.y, star.x]) - np.rint(offsets[0]) - origins[0]
@@ -291,17 +291,24 @@ class FaintSequence(FrameSequence):
             raise Unprocessable(f"{err} on the {n} frames together", "zero_flux") from err
 
     def _aligned_windows(
-        self, windows: StarWindows, usable: list[int], others: Sequence[GuideStar], offsets: Float64Array, half: int
+        self,
+        windows: StarWindows,
+        usable: list[int],
+        others: Sequence[GuideStar],
+        offsets: Float64Array,
+        half: int,
+        follow: bool = False,
     ) -> Alignment:
         """Alignment of windows around a star, and of those around others in the same frames."""
         more = [self._windows(usable, other, offsets, half)[0] for other in others]
-        return align_star(self._without_cosmic_rays(windows), more)
+        return align_star(self._without_cosmic_rays(windows), more, follow=follow)
 
     def _half_around(self, star: GuideStar, drift_px: float = 0.0) -> int:
         """Half of the side of a window that has room around a star that drifts, but for one at the very edge."""
         room = min(*(min(c, n - 1 - c) for c, n in zip((star.y, star.x), self.frames.shape, strict=True))) - drift_px
         wanted = max(self.half, 2 * star.half_window_px)
-        return min(max(min(wanted, int(room)), LEAST_HALF_PX, round(LEAST_HALF_SIZES * star.scale_px)), *(side // 2 for side in self.frames.shape))
+        least = max(LEAST_HALF_PX, round(LEAST_HALF_SIZES * star.scale_px))
+        return min(max(min(wanted, int(room)), least), *(side // 2 for side in self.frames.shape))
 
     def _windows(
         self, usable: list[int], star: GuideStar, offsets: Float64Array, half: int

@@ -72,13 +72,3 @@ def test_a_star_near_the_edge_that_drifts_is_where_it_is(tmp_path: Path) -> None
     bench = exposed(tmp_path, [(120.0, 28.0, 3e5), (112.0, 58.0, 1e5), (176.0, 27.0, 1.8e5)], positions, 8)
     assert stacked(bench).event == "succeed"
     assert np.std(pulls(bench, positions)) < 1.4
-
-
-def test_few_exposures_of_a_faint_field_are_no_cosmic_rays(tmp_path: Path) -> None:
-    """No star is seen in a single one of them: their light correlates little, as noise is most of it."""
-    for seed in range(4):
-        rng = np.random.default_rng([79, seed])
-        stars = [(float(y), float(x), 4000 / (1 + k)) for k, (y, x) in enumerate(rng.uniform(30, 226, (12, 2)))]
-        bench = exposed(tmp_path / str(seed), stars, rng.normal(0, 1, (5, 2)), seed)
-        outcome = stacked(bench)
-        assert outcome.event == "succeed", outcome.message

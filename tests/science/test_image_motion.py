@@ -274,6 +274,20 @@ def test_good_frames_behind_clouds_are_not_poor(light_e: float) -> None:
     assert not any(found.reasons())
 
 
+def test_what_noise_leaves_of_a_correlation_is_expected() -> None:
+    """Of a star of which noise hides half, not of cosmic rays, each in another place and of another shape."""
+    rng = np.random.default_rng(43)
+    for light in (1000.0, 3000.0, 2e4):
+        found = align_star(on_a_ccd(np.full(5, light), rng.normal(0, 1, (5, 2)), rng))
+        assert np.median(found.quality / found.expected) == pytest.approx(1, abs=0.07)
+    hits = on_a_ccd(np.zeros(5), np.zeros((5, 2)), rng)
+    for frame in hits:
+        for y, x in rng.integers(8, 56, (4, 2)):
+            frame[y, x : x + rng.integers(1, 4)] += rng.uniform(300, 2000)
+    found = align_star(hits)
+    assert np.median(found.quality / found.expected) < 0.8
+
+
 @pytest.mark.parametrize("n", [3, 5, 8])
 def test_errors_of_few_frames_of_a_bright_star_are_true(n: int) -> None:
     pulls = []

@@ -69,7 +69,7 @@ class ImageMotion:
     correlation: float
 
 
-def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
+def align_star(windows: Windows, others: Sequence[Windows] = (), *, follow: bool = False) -> Alignment:
     """Register windows around a star of any brightness.
 
     Parameters
@@ -78,6 +78,8 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
         Calibrated counts in the order of time, the star in the middle; pixels that are not finite count as background.
     others : sequence of Windows (n, ny, nx)
         Windows around more stars of the same frames, that move in the same way; those without light tell nothing.
+    follow : bool
+        Whether windows follow the star, so that no pattern of the detector is the same in all.
 
     Returns
     -------
@@ -89,21 +91,23 @@ def align_star(windows: Windows, others: Sequence[Windows] = ()) -> Alignment:
     Unprocessable
         All windows are empty.
     """
-    found = _aligned(windows, others)
+    found = _aligned(windows, others, follow)
     lit = np.flatnonzero(~found.is_black)
     if not 2 <= len(lit) < len(found.shifts):
         return found
     # frames without the star are no part of its image, nor of the law of its motion
-    return found.replaced(lit, _aligned(ChosenWindows(windows, lit), [ChosenWindows(other, lit) for other in others]))
+    chosen, *more = (ChosenWindows(each, lit) for each in (windows, *others))
+    return found.replaced(lit, _aligned(chosen, more, follow))
 
 
-def _aligned(windows: Windows, others: Sequence[Windows]) -> Alignment:
+def _aligned(windows: Windows, others: Sequence[Windows], follow: bool) -> Alignment:
     """Return the alignment of windows of which each may show the star."""
     n, *sides = windows.shape
     star, *rest = map(prepared, (windows, *others))
     if n < 2:
         return align(star)
-    patterned = [each for each in (star, *rest) if n >= LEAST_FOR_PATTERN and each.remove_pattern()]
+    is_fixed = n >= LEAST_FOR_PATTERN and not follow
+    patterned = [each for each in (star, *rest) if is_fixed and each.remove_pattern()]
     found = align(star, most_rounds=FIRST_ROUNDS)
     reach = min(LEAST_REACH_PX, min(sides) / 4)
     far = np.abs(found.shifts).max(axis=1)
