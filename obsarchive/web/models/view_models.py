@@ -8,10 +8,17 @@ from typing import Any
 
 from obsarchive.core.documents import Observation
 from obsarchive.core.natural_order import natural
-from obsarchive.core.step_state import State
 from obsarchive.store import Note
 from obsarchive.store.notes import NO_NOTE
-from obsarchive.web.models.pipeline_views import SUMS_UP, DisplayState, PipelineView, StepView, digest
+from obsarchive.web.models.pipeline_views import (
+    SUMS_UP,
+    DisplayState,
+    PipelineView,
+    StepView,
+    digest,
+    lacking_of,
+    troubles_of,
+)
 
 PICTURE_KINDS = (
     "cropped",
@@ -204,15 +211,12 @@ class Card:
     @cached_property
     def troubles(self) -> list[tuple[PipelineView, StepView]]:
         """Steps that failed or were rejected."""
-        bad = (DisplayState.FAILED, DisplayState.REJECTED) if not self.is_void else ()
-        return [(view, step) for view in self.pipelines for step in view.steps if step.state in bad]
+        return [] if self.is_void else troubles_of(self.pipelines)
 
     @property
     def lacking(self) -> list[tuple[PipelineView, StepView]]:
         """Steps that wait for what does not exist yet."""
-        if self.is_void:
-            return []
-        return [(view, step) for view in self.pipelines for step in view.steps if step.record.state is State.LACKING]
+        return [] if self.is_void else lacking_of(self.pipelines)
 
     @property
     def reason(self) -> str:
