@@ -88,7 +88,8 @@ def _movie(night: Night, pipelines: Iterable[PipelineView], products: set[str]) 
         stamp = str(frame.get("date_utc", ""))[:19]
         name = f"seeing/{stamp.replace('-', '').replace(':', '').replace('T', '_')}.png"
         if name in known:
-            frames.append({"name": name, "time": stamp.replace("T", " "), "fwhm_arcsec": frame.get("fwhm_arcsec")})
+            width = {key: frame.get(key) for key in ("fwhm_arcsec", "fwhm_error_arcsec")}
+            frames.append({"name": name, "time": stamp.replace("T", " "), **width})
     return sorted(frames, key=lambda frame: str(frame["time"]))
 
 
