@@ -268,7 +268,7 @@
   const strehlItems = (facts, against) =>
     facts.strehl.filter((star) => known(star.ratio_percent) && (against === "time" || known(star.seeing_arcsec))).map((star) => ({
       x: against === "time" ? seconds(star.time) : star.seeing_arcsec, y: star.ratio_percent, error: star.ratio_error_percent, filter: star.filter, id: star.id, open: star.flag !== "OK",
-      text: `${star.name}  Strehl ${star.text}  ${star.filter}${star.flag === "OK" ? "" : `  ${star.flag}`}`,
+      text: `${star.name}  Strehl ${star.text}${against === "time" ? "" : `  seeing ${star.seeing_text}`}  ${star.filter}${star.flag === "OK" ? "" : `  ${star.flag}`}`,
     }));
   const filtersOf = (items) => [...new Set(items.map((item) => item.filter))];
 

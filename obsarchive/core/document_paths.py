@@ -24,6 +24,7 @@ TARGET_PARTS = "target.parts"
 TARGET_TEXT = "target.text"
 TARGET_FOLDING = "target.folding"
 SEEING_NEAREST_ARCSEC = "seeing.nearest_arcsec"
+SEEING_NEAREST_ERROR_ARCSEC = "seeing.nearest_error_arcsec"
 RAW_DATA = "raw_data.data"
 RAW_MISSING = "raw_data.missing"
 RAW_CHANGED = "raw_data.last_modified"
@@ -42,6 +43,7 @@ EFFECTS_OF_STATE = "effects_due.state"
 RAW_LOCATION = "raw_data.location"
 RAW_SIGNATURE = "raw_data.signature"
 SEEING_MEDIAN_ARCSEC = "seeing.median_arcsec"
+SEEING_MEDIAN_ERROR_ARCSEC = "seeing.median_error_arcsec"
 
 # -- nights -------------------------------------------------------------------------------------------------------
 

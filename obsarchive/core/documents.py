@@ -320,11 +320,22 @@ class Night:
             for frame in as_mappings(record.results.get("frames"))
         ]
 
+    @property
+    def seeing_median_error(self) -> float | None:
+        """Standard error of the median seeing [arcsec]; None if it is not known."""
+        records = self.pipeline("seeing").steps().values()
+        found = (record.results.get("median_error_arcsec") for record in records)
+        return next((float(error) for error in found if isinstance(error, int | float)), None)
+
     def seeing_fields(self) -> dict[str, Any]:
         """Return the fields of the night's document that hold the seeing, by their paths."""
         frames = self.seeing_frames()
         values = [frame["fwhm_arcsec"] for frame in frames if isinstance(frame.get("fwhm_arcsec"), int | float)]
-        return {paths.SEEING_FRAMES: frames, paths.SEEING_MEDIAN_ARCSEC: median(values) if values else None}
+        return {
+            paths.SEEING_FRAMES: frames,
+            paths.SEEING_MEDIAN_ARCSEC: median(values) if values else None,
+            paths.SEEING_MEDIAN_ERROR_ARCSEC: self.seeing_median_error if values else None,
+        }
 
     @property
     def science(self) -> str:

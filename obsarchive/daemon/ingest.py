@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -63,14 +63,13 @@ class Ingest:
         self._host = socket.gethostname()
         self._warned: set[tuple[Path, str]] = set()
         # asked for once while a night is entered, not for each of its observations
-        self._frames: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self._nights: dict[str, Night] = {}
         self._owners_of: dict[str, list[str]] = {}
 
     def night(self, listing: Listing) -> None:
         """Bring the database in line with a night's raw folder."""
         self.store.nights.touch(listing.night)
         self._restore_night(listing.night)
-        self._frames.clear()
         self._owners_of.clear()
         known = self.store.observations.raw_data_of(listing.night)
         whole_of = {path.name: each for each in known.values() for path in each.raw_files}
@@ -167,6 +166,9 @@ class Ingest:
             document = self.edits.corrected(document)
         document["pipelined"] = self._recorded_blocks(self.layout.observation(night, name))
         take_redos(document, document["pipelined"])
+        seeing = self._seeing(night, Observation(document).date_utc)
+        if seeing["median_arcsec"] is not None:  # else what the file says, of a night whose own files are gone
+            document["seeing"] = {**seeing, "last_modified": utc_now()}
         document["raw_data"] = {**as_mapping(document.get("raw_data")), "missing": True}  # until they are seen
         document["distributed"] = {**as_mapping(document.get("distributed")), "status": False}
         document["remembered"] = user_fields(document)
@@ -329,9 +331,9 @@ class Ingest:
         }
 
     def _seeing(self, night: str, when: datetime) -> ObservationSeeing:
-        if night not in self._frames:
-            self._frames = {night: Night(self.store.nights.find(night) or {"_id": night}).seeing_frames()}
-        return seeing_lookup.nearest_seeing(self._frames[night], when)
+        if night not in self._nights:
+            self._nights = {night: Night(self.store.nights.find(night) or {"_id": night})}
+        return seeing_lookup.nearest_seeing(self._nights[night], when)
 
     def _owners(self, program: str) -> list[str]:
         if program not in self._owners_of:
@@ -361,6 +363,7 @@ class Ingest:
         lost = {field: value for field, value in requests.items() if field.partition(".")[0] not in document}
         if lost:
             self.store.nights.set_fields(night, lost)
+        self._nights.clear()
 
 
 def _is_part(files: list[Found], known: Observation) -> bool:

@@ -181,6 +181,7 @@ class Scheduler:
                 records.carry_over(link.pipeline.name, list(link.pipeline.steps))
         self.store.nights.carry_over_choices(self.queue.giving_steps)
         self.store.nights.count_again(steps_of(self.night_chain, "night", uses=BORROWED))
+        self.step_effects.carry_over_errors()
 
     def close(self) -> None:
         """Stop working: release claims and close the cluster."""

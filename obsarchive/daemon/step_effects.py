@@ -3,7 +3,12 @@
 from collections.abc import Collection, Iterable
 
 from obsarchive.core import seeing_lookup
-from obsarchive.core.document_paths import EFFECTS_OF_PIPELINE, field_paths
+from obsarchive.core.document_paths import (
+    EFFECTS_OF_PIPELINE,
+    SEEING_MEDIAN_ERROR_ARCSEC,
+    PipelinePaths,
+    field_paths,
+)
 from obsarchive.core.documents import Night, Observation
 from obsarchive.core.rules import lookup
 from obsarchive.core.step_state import is_complete
@@ -105,9 +110,18 @@ class StepEffects:
             self.library_sync.mirror(night)
 
     def _share_seeing(self, night: Night) -> None:
-        """Give every observation of a night the seeing at its time."""
-        self.store.nights.set_fields(night.id, night.seeing_fields())
-        for observation in self.store.observations.of_night(night.id):
-            found = seeing_lookup.nearest_seeing(night.seeing_frames(), observation.date_utc)
-            self.store.observations.set_fields(observation.id, field_paths("seeing", found))
+        self._spread_seeing(night)
         self.store.nights.unsettle(night.id)
+
+    def carry_over_errors(self) -> None:
+        """Give observations the errors of their seeing, where an earlier version gave them the seeing alone."""
+        measured = PipelinePaths.of_night("seeing").result("measure", "median_error_arcsec")
+        for night in self.store.nights.having(measured, without=SEEING_MEDIAN_ERROR_ARCSEC):
+            self._spread_seeing(night)
+
+    def _spread_seeing(self, night: Night) -> None:
+        """Give every observation of a night the seeing at its time, then the night its own."""
+        for observation in self.store.observations.of_night(night.id):
+            found = seeing_lookup.nearest_seeing(night, observation.date_utc)
+            self.store.observations.set_fields(observation.id, field_paths("seeing", found))
+        self.store.nights.set_fields(night.id, night.seeing_fields())

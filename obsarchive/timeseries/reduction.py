@@ -323,6 +323,7 @@ def finish(task: EnsembleTask) -> dict[str, Any]:
         "n_points": int(series.is_good[target].sum()),
         "filter": products.filter_of(series),
         "zero_point": series.zero_point.value,
+        "zero_point_error": series.zero_point.error,
         "zero_point_scatter": series.zero_point.scatter,
         "zero_point_stars": series.zero_point.n_stars,
         "error_factor_max": series.error_model.range[1],

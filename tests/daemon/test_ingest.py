@@ -18,8 +18,10 @@ from obsarchive.core.documents import Night, Observation, utc_now
 from obsarchive.core.masters import CalibrationNeed
 from obsarchive.core.step_state import State
 from obsarchive.daemon.ingest import Ingest
+from obsarchive.daemon.psf_library_sync import PsfLibrarySync
 from obsarchive.daemon.raw_scanner import Listing, Scanner
 from obsarchive.daemon.sidecars import write_sidecar
+from obsarchive.daemon.step_effects import StepEffects
 from obsarchive.execution.step_process import execute
 from obsarchive.pipeline import Task
 from obsarchive.simulation.night import write_raw
@@ -456,3 +458,50 @@ def test_what_all_observations_of_a_night_share_is_read_once(site, monkeypatch):
     site.raw(OBS.replace("351_Yrsa", "star_3") + ".fits")
     site.take_in()
     assert asked == ["4", "4"], "the next look asks again"
+
+
+SEEING = {
+    "frames": [
+        {"date_utc": "2016-09-25T11:00:00+00:00", "fwhm_arcsec": 1.2, "fwhm_error_arcsec": 0.03},
+        {"date_utc": "2016-09-25T12:30:00+00:00", "fwhm_arcsec": 1.6, "fwhm_error_arcsec": 0.05},
+    ],
+    "median_arcsec": 1.4,
+    "median_error_arcsec": 0.2,
+}
+WITH_ERRORS = {"median": (pytest.approx(1.4), 0.2), "nearest": (1.2, 0.03)}
+
+
+def seeing_of(document: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    return {
+        name: (document["seeing"][f"{name}_arcsec"], document["seeing"].get(f"{name}_error_arcsec"))
+        for name in ("median", "nearest")
+    }
+
+
+def test_seeing_that_an_earlier_version_shared_without_errors_gets_them(site):
+    site.raw(f"{OBS}.fits.bz2")
+    site.take_in()
+    record = {"steps": {"measure": {"state": "done", "results": SEEING}}, "median_arcsec": 1.4}
+    site.store.nights.set_fields(NIGHT, {"seeing": record, "science.signature": "settled"})
+    shared = {"median_arcsec": 1.4, "nearest_arcsec": 1.2}
+    site.store.observations.collection.update_one({"_id": OBS}, {"$set": {"seeing": shared}})
+    effects = StepEffects(site.store, PsfLibrarySync(site.store, site.layout, []))
+    effects.carry_over_errors()
+    assert seeing_of(site.observation().document) == WITH_ERRORS
+    assert site.night().document["seeing"]["median_error_arcsec"] == 0.2
+    assert site.night().science == "settled", "no summary is made again"
+    site.store.observations.set_fields(OBS, {"seeing.nearest_error_arcsec": None})
+    effects.carry_over_errors()
+    assert site.observation().document["seeing"]["nearest_error_arcsec"] is None, "once is enough"
+
+
+def test_an_observation_of_the_tree_has_the_seeing_of_its_night(reduced):
+    assert seeing_of(reduced.observation().document) == {"median": (None, None), "nearest": (None, None)}
+    folder = reduced.layout.summary(NIGHT)
+    folder.mkdir(parents=True)
+    measured = {"pipeline": "seeing", "step": "measure", "state": "done", "results": SEEING}
+    (folder / ".measure.json").write_text(json.dumps({**measured, "started": None, "finished": None}))
+    reduced.lose_the_database()
+    shutil.rmtree(reduced.folder / "raw")
+    reduced.ingest.tree()
+    assert seeing_of(reduced.observation().document) == WITH_ERRORS

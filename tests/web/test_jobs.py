@@ -1,8 +1,9 @@
 """The page of the jobs shows the present by its causes; what attempts once ended with is history, apart from it."""
 
+import re
 from datetime import timedelta
 
-from toy_archive import NIGHT
+from toy_archive import EARLIER, NIGHT
 
 from obsarchive.core.documents import utc_now
 from obsarchive.core.processes import start_of, this_process
@@ -10,6 +11,8 @@ from obsarchive.daemon.requests import Requests
 from obsarchive.io.start_record import noted_start
 
 NO_REFERENCES = "no references: the PSF library holds no other star in Si"
+NO_SEEING = "no seeing files in the night: the seeing is not known"
+NONE_MISSING = "failed, was rejected, or ended for want of something"
 
 
 def present(page: str) -> str:
@@ -169,3 +172,44 @@ def test_nothing_is_wrong_with_files_that_are_gone(app, archive, as_user) -> Non
     assert "raw files gone" not in page
     app.store.observations.set_fields(archive.failed, {"raw_data.missing": False})
     assert reason in ana.get("/jobs/now").text, "as before, when they are back"
+
+
+def test_steps_of_the_night_itself_are_problems_of_the_night(app, archive, as_user) -> None:
+    ana = as_user("ana")
+    app.store.nights.touch(EARLIER)
+    summary, tonight = f"/night/{EARLIER}/summary", f"/tonight?night={EARLIER}"
+    for page in (summary, tonight):
+        assert f"No step of your data {NONE_MISSING}." in ana.get(page).text, page
+        assert f"No step {NONE_MISSING}." in as_user("admin").get(page).text, page
+    for state, lacks in (("rejected", ""), ("failed", ""), ("lacking", "frames")):
+        step = {"state": state, "lacks": lacks, "message": NO_SEEING, "finished": utc_now()}
+        app.store.nights.set_fields(EARLIER, {"seeing.steps.measure": step})
+        trouble = state != "lacking"
+        for page in (summary, tonight):
+            text = ana.get(page).text
+            assert NONE_MISSING not in text, (page, state)
+            cause = re.search(r'(?s)class="long">([^<]*)</td>|class="cause">([^<]*)<', text)
+            assert cause is not None, (page, state)
+            assert NO_SEEING in cause[0], (page, state)
+            assert f'href="/observation/{EARLIER}' not in text
+        assert f"<dt>Problems</dt><dd>{int(trouble)}</dd>" in ana.get(tonight).text
+        for page in (f"/night/{EARLIER}", summary, f"/night/{EARLIER}/downloads"):
+            counted = 'title="steps that failed or were rejected">1 problem<' in ana.get(page).text
+            assert counted == trouble, (page, state)
+    assert as_user("ben").get(summary).status_code == 404, "nothing of his on this night"
+
+
+def test_what_does_not_count_is_told(app, archive, as_user) -> None:
+    ana, gone = as_user("ana"), "the raw files are gone, and nothing was made of them"
+    archive.toy.step(archive.earlier, "bright_star", "reduce", state="rejected", message="no star", finished=utc_now())
+    for page in (f"/night/{EARLIER}/summary", f"/tonight?night={EARLIER}"):
+        app.store.nights.touch(EARLIER)
+        app.store.observations.set_fields(archive.earlier, {"raw_data.missing": False})
+        assert NONE_MISSING not in ana.get(page).text
+        app.store.observations.set_fields(archive.earlier, {"raw_data.missing": True})
+        assert f"{NONE_MISSING}. 1 observation does not count: {gone}." in ana.get(page).text
+    for name in (archive.failed, archive.hostile):
+        long_ago = utc_now() - timedelta(days=40)
+        archive.toy.step(name, "bright_star", "reduce", state="rejected", message="no star", finished=long_ago)
+    page = present(ana.get("/jobs/now").text)
+    assert f"No step of your data {NONE_MISSING} in the last 30 days; observations do not count if {gone}." in page

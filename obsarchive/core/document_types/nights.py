@@ -127,6 +127,8 @@ class NightSeeing(PipelineDocument, total=False):
     frames: list[SeeingFrame]
     median_arcsec: float | None
     """Median FWHM of the night [arcsec]; None if none was measured."""
+    median_error_arcsec: float | None
+    """Its standard error [arcsec]; None if it is not known. Written after those of the observations."""
 
 
 class NightScience(TypedDict):

@@ -68,8 +68,12 @@ class ObservationSeeing(TypedDict):
 
     median_arcsec: float | None
     """Median FWHM of the night [arcsec]."""
+    median_error_arcsec: float | None
+    """Its standard error [arcsec]."""
     nearest_arcsec: float | None
     """FWHM measured nearest in time, within an hour [arcsec]."""
+    nearest_error_arcsec: float | None
+    """Its standard error [arcsec]."""
     nearest_utc: datetime | None
     """When that was."""
     last_modified: NotRequired[datetime]

@@ -166,6 +166,11 @@ class Row:
     unit: str = ""
     table: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def keys(self) -> list[str]:
+        """Names of the columns of the table; what was not measured of one entry may have been of another."""
+        return list(dict.fromkeys(key for entry in self.table for key in entry))
+
 
 def result_rows(results: Mapping[str, Any]) -> Iterator[Row]:
     """Write the measured values of a step, each with its error, the single ones first."""
@@ -235,9 +240,26 @@ def _listed(values: list[Any]) -> str:
     return ", ".join(plain(item) for item in values) or "none"
 
 
-def measured(value: Any, error: Any = None) -> str:
-    """Write a value with its error, both with the digits that the error allows; a dash when it is no number."""
-    return with_error(float(value), float(error) if is_number(error) else None) if is_number(value) else NOTHING
+def measured(value: Any, error: Any = None, digits: int | None = None) -> str:
+    """Write a value with its error, both with the digits that the error allows.
+
+    Parameters
+    ----------
+    value, error : object
+        The numbers; `error` is no positive number where it is not known.
+    digits : int, optional
+        Decimals of a value whose error is not known; four significant digits if they are not given.
+
+    Returns
+    -------
+    str
+        The text; a dash when `value` is no finite number.
+    """
+    if not is_number(value):
+        return NOTHING
+    if digits is not None and not (is_number(error) and error > 0):
+        return fixed(float(value), digits)
+    return with_error(float(value), float(error) if is_number(error) else None)
 
 
 def as_exact_as(value: Any, error: Any) -> str:

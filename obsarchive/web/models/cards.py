@@ -11,7 +11,7 @@ from obsarchive.store import Document, Note
 from obsarchive.store.notes import NO_NOTE, subject_of_night
 from obsarchive.web.framework.authorization import not_found
 from obsarchive.web.framework.context import portal
-from obsarchive.web.models.pipeline_views import pipelines_of, running
+from obsarchive.web.models.pipeline_views import PipelineView, pipelines_of, running
 from obsarchive.web.models.user_notes import notes_of
 from obsarchive.web.models.view_models import Card
 
@@ -81,3 +81,9 @@ def find_night(night: str) -> Night:
     if found is None:
         not_found()
     return found
+
+
+def night_pipelines(found: Night | None) -> list[PipelineView]:
+    """Return the pipelines of a night that ran; none of a night that the database does not know."""
+    views = pipelines_of(found, portal().chain, portal().layout, under_way()) if found else []
+    return [view for view in views if view.record.document]

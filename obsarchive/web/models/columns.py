@@ -4,8 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from obsarchive.core.document_paths import AZ_DEG, DEC_DEG, EL_DEG, RA_DEG, SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
-from obsarchive.core.significant_digits import decimals_of, is_number
+from obsarchive.core.document_paths import (
+    AZ_DEG,
+    DEC_DEG,
+    EL_DEG,
+    RA_DEG,
+    SEEING_MEDIAN_ARCSEC,
+    SEEING_MEDIAN_ERROR_ARCSEC,
+    SEEING_NEAREST_ARCSEC,
+    SEEING_NEAREST_ERROR_ARCSEC,
+)
 from obsarchive.pipeline.chain import ChainEntry
 from obsarchive.web.framework import template_filters
 from obsarchive.web.models.view_models import Card
@@ -40,7 +48,7 @@ class Column:
     ucd : str
         Unified content descriptor (UCD) of the VO.
     error : callable, optional
-        Gives the error of the value, which decides about its decimals on pages.
+        Gives the error of the value, with which pages show it; exports have a column of its own for it.
     """
 
     key: str
@@ -62,13 +70,12 @@ class Column:
         return len(LOOKED_AT) + 1 + (self.key in LOOKED_AT_LAST) if known is None else known
 
     def text(self, card: Card) -> str:
-        """Write the value for a page."""
+        """Write the value for a page, with its error."""
         value = self.value(card)
         if isinstance(value, datetime):
             return template_filters.utc(value)
         if self.digits is not None:
-            error = self.error(card) if self.error else None
-            return template_filters.number(value, decimals_of(error) if is_number(error) else self.digits)
+            return template_filters.measured(value, self.error(card) if self.error else None, self.digits)
         return str(value) if value else template_filters.NOTHING
 
     def plain(self, card: Card) -> str | float | None:
@@ -98,6 +105,10 @@ def _number(path: str) -> Callable[[Card], Value]:
     return lambda card: card.observation.number(path)
 
 
+def _error_column(key: str, title: str, path: str) -> Column:
+    return Column(key, title, _number(path), "arcsec", 3, shown=False, ucd="stat.error")
+
+
 GENERAL = (
     Column("id", "Observation", lambda card: card.id, sort="id", shown=False, ucd="meta.id;meta.main"),
     Column("program", "Programme", lambda card: card.program, sort="program", ucd="meta.id;obs.proposal"),
@@ -116,8 +127,27 @@ GENERAL = (
     Column("quality", "Quality", lambda card: card.quality, shown=False, ucd="meta.code.qual"),
     Column("note", "Note", lambda card: card.remark, shown=False, ucd="meta.note"),
     Column("camera", "Camera", lambda card: card.observation.camera, shown=False, ucd="meta.id;instr"),
-    Column("seeing_median", "Seeing, median", _number(SEEING_MEDIAN_ARCSEC), "arcsec", 2, "seeing_median", False),
-    Column("seeing_nearest", "Seeing, nearest in time", _number(SEEING_NEAREST_ARCSEC), "arcsec", 2, "seeing_nearest"),
+    Column(
+        "seeing_median",
+        "Seeing, median",
+        _number(SEEING_MEDIAN_ARCSEC),
+        "arcsec",
+        2,
+        "seeing_median",
+        False,
+        error=_number(SEEING_MEDIAN_ERROR_ARCSEC),
+    ),
+    _error_column("seeing_median_error", "Error of the median seeing", SEEING_MEDIAN_ERROR_ARCSEC),
+    Column(
+        "seeing_nearest",
+        "Seeing, nearest in time",
+        _number(SEEING_NEAREST_ARCSEC),
+        "arcsec",
+        2,
+        "seeing_nearest",
+        error=_number(SEEING_NEAREST_ERROR_ARCSEC),
+    ),
+    _error_column("seeing_nearest_error", "Error of the nearest seeing", SEEING_NEAREST_ERROR_ARCSEC),
 )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from obsarchive.core.significant_digits import decimals_of, fixed, is_number, with_error
+from obsarchive.web.framework.template_filters import measured
 from obsarchive.web.models.pipeline_views import PipelineView
 from obsarchive.web.models.view_models import Card
 
@@ -14,19 +15,21 @@ NEAR_ARCSEC = 2.0
 
 def strehl_of(card: Card) -> tuple[float, float | None] | None:
     """Return the Strehl ratio of the first pipeline that measured it, and its error [%]."""
-    for view in card.pipelines:
-        value, error = view.result("strehl", "ratio_percent"), view.result("strehl", "ratio_error_percent")
-        if is_number(value):
-            return float(value), float(error) if is_number(error) and error > 0 else None
-    return None
+    return None if card.strehl is None else (card.strehl, card.strehl_error)
 
 
 def strehl_text(card: Card) -> str:
-    """Write the Strehl ratio with the digits that its error allows; empty if there is none."""
+    """Write the Strehl ratio with the digits that its error allows, for where the error stands beside; else empty."""
     found = strehl_of(card)
     if found is None:
         return ""
     return f"{fixed(found[0], 1 if found[1] is None else decimals_of(found[1]))} %"
+
+
+def strehl_measured(card: Card) -> str:
+    """Write the Strehl ratio with its error; empty if there is none."""
+    found = strehl_of(card)
+    return "" if found is None else f"{measured(*found, 1)} %"
 
 
 @dataclass(frozen=True)
@@ -129,5 +132,9 @@ def companion_label(found: Mapping[str, Any]) -> str:
     return Companion(found).short
 
 
-FILTERS = {"strehl_text": strehl_text, "companion_label": companion_label}
+FILTERS = {
+    "strehl_text": strehl_text,
+    "strehl_measured": strehl_measured,
+    "companion_label": companion_label,
+}
 """Filters of the templates."""

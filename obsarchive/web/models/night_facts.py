@@ -5,13 +5,13 @@ from typing import Any
 
 from flask_login import current_user
 
-from obsarchive.core.document_paths import SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC
+from obsarchive.core.document_paths import SEEING_MEDIAN_ARCSEC, SEEING_NEAREST_ARCSEC, SEEING_NEAREST_ERROR_ARCSEC
 from obsarchive.core.documents import Night
 from obsarchive.core.rules import lookup
-from obsarchive.core.significant_digits import with_error
 from obsarchive.web.framework.context import portal
+from obsarchive.web.framework.template_filters import measured
 from obsarchive.web.models.columns import iso
-from obsarchive.web.models.measurements import companions_of, strehl_of, strehl_text
+from obsarchive.web.models.measurements import companions_of, strehl_measured, strehl_of
 from obsarchive.web.models.pipeline_views import PipelineView
 from obsarchive.web.models.view_models import Card
 
@@ -44,18 +44,18 @@ def night_facts(night: Night, cards: Iterable[Card]) -> Facts:
 
 def conditions(night: Night, cards: Iterable[Card]) -> Facts:
     """Return seeing [arcsec] and Strehl ratios [%] of a night; arguments as above."""
-    measured = [frame for frame in night.seeing_frames() if isinstance(frame.get("fwhm_arcsec"), int | float)]
+    frames = [frame for frame in night.seeing_frames() if isinstance(frame.get("fwhm_arcsec"), int | float)]
     wanted = ("fwhm_arcsec", "fwhm_error_arcsec", "filter")
     seeing = [
         {"time": frame.get("date_utc"), **{key: frame.get(key) for key in wanted}, "text": _seeing_text(frame)}
-        for frame in measured
+        for frame in frames
     ]
     return {
         "night": night.id,
         "seeing": sorted(seeing, key=lambda item: str(item["time"])),
-        "seeing_trend": _trend(night, measured),
+        "seeing_trend": _trend(night, frames),
         "seeing_median_arcsec": lookup(night.document, SEEING_MEDIAN_ARCSEC),
-        "seeing_median_error_arcsec": night.pipeline("seeing").step("measure").results.get("median_error_arcsec"),
+        "seeing_median_error_arcsec": night.seeing_median_error,
         "strehl": [item for card in cards for item in _strehl(card)],
     }
 
@@ -67,7 +67,7 @@ def _median(night: Night) -> list[Any]:
 
 
 def _seeing_text(frame: Mapping[str, Any]) -> str:
-    return f"{with_error(frame['fwhm_arcsec'], frame.get('fwhm_error_arcsec'))}″"
+    return f"{measured(frame['fwhm_arcsec'], frame.get('fwhm_error_arcsec'))}″"
 
 
 def _strehl(card: Card) -> list[Facts]:
@@ -75,6 +75,7 @@ def _strehl(card: Card) -> list[Facts]:
     if found is None:
         return []
     value, error = found
+    seeing, seeing_error = seen.number(SEEING_NEAREST_ARCSEC), seen.number(SEEING_NEAREST_ERROR_ARCSEC)
     return [
         {
             "id": card.id,
@@ -83,19 +84,21 @@ def _strehl(card: Card) -> list[Facts]:
             "time": iso(seen.date_utc),
             "ratio_percent": value,
             "ratio_error_percent": error,
-            "text": f"{with_error(value, error)} %" if error else strehl_text(card),
+            "text": strehl_measured(card),
             "flag": card.flag or "OK",
-            "seeing_arcsec": seen.number(SEEING_NEAREST_ARCSEC),
+            "seeing_arcsec": seeing,
+            "seeing_error_arcsec": seeing_error,
+            "seeing_text": f"{measured(seeing, seeing_error, 2)}″",
         }
     ]
 
 
-def _trend(night: Night, measured: list[Any]) -> list[list[Any]]:
+def _trend(night: Night, frames: list[Any]) -> list[list[Any]]:
     """Time and smoothed seeing ["] of the frames in which it was measured."""
     values = night.pipeline("seeing").step("measure").results.get("trend_arcsec")
-    if not isinstance(values, list) or len(values) != len(measured):
+    if not isinstance(values, list) or len(values) != len(frames):
         return []
-    return [[frame.get("date_utc"), value] for frame, value in zip(measured, values, strict=True)]
+    return [[frame.get("date_utc"), value] for frame, value in zip(frames, values, strict=True)]
 
 
 def _curves(card: Card) -> list[Facts]:

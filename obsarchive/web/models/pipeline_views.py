@@ -167,6 +167,17 @@ class PipelineView:
         return (view.record if view else self.record.step(step)).results.get(key)
 
 
+def troubles_of(views: Iterable[PipelineView]) -> list[tuple[PipelineView, StepView]]:
+    """Return the steps that failed or were rejected."""
+    bad = (DisplayState.FAILED, DisplayState.REJECTED)
+    return [(view, step) for view in views for step in view.steps if step.state in bad]
+
+
+def lacking_of(views: Iterable[PipelineView]) -> list[tuple[PipelineView, StepView]]:
+    """Return the steps that ended for want of what does not exist yet."""
+    return [(view, step) for view in views for step in view.steps if step.record.state is State.LACKING]
+
+
 def digest(*what: Any) -> str:
     """Return a short text that differs for different values."""
     return hashlib.sha256(repr(what).encode()).hexdigest()[:12]

@@ -7,7 +7,7 @@ from obsarchive.core.causes import AFTER, cause_of, kind_of
 from obsarchive.core.step_state import State
 from obsarchive.names import is_night
 from obsarchive.store import StepProblem
-from obsarchive.web.models.pipeline_views import DisplayState, digest
+from obsarchive.web.models.pipeline_views import DisplayState, PipelineView, digest, lacking_of, troubles_of
 from obsarchive.web.models.view_models import Card
 
 NO_REASON = "no reason given"
@@ -58,8 +58,8 @@ class ProblemsOfCause:
 
     @property
     def trouble_count(self) -> int:
-        """Steps that failed or were rejected; what only waits is no trouble."""
-        return 0 if self.state is DisplayState.LACKING else len(self.found)
+        """How many of them failed or were rejected."""
+        return trouble_count(self.found)
 
     @property
     def subjects(self) -> str:
@@ -108,10 +108,32 @@ def _cause(problem: StepProblem) -> str:
     return next((part.strip() for part in kind.split(":") if part.strip(" …")), kind)
 
 
-def problems_of(cards: Iterable[Card]) -> list[StepProblem]:
-    """Return the problems of observations."""
+def problems_of(cards: Iterable[Card], night: str, pipelines: Iterable[PipelineView]) -> list[StepProblem]:
+    """Return the problems of a night.
+
+    Parameters
+    ----------
+    cards : iterable of Card
+        Its observations.
+    night : str
+        The night, ``yyyymmdd``.
+    pipelines : iterable of PipelineView
+        Pipelines of the night itself.
+
+    Returns
+    -------
+    list of StepProblem
+        Of the night's own steps, then of those of its observations.
+    """
+    views = list(pipelines)
+    own = [(night, night, found) for found in (*troubles_of(views), *lacking_of(views))]
+    of_cards = [(card.id, card.name, found) for card in cards for found in (*card.troubles, *card.lacking)]
     return [
-        StepProblem(card.id, card.name, card.observation.night, (view.name, step.name), step.record)
-        for card in cards
-        for view, step in (*card.troubles, *card.lacking)
+        StepProblem(subject, name, night, (view.name, step.name), step.record)
+        for subject, name, (view, step) in (*own, *of_cards)
     ]
+
+
+def trouble_count(problems: Iterable[StepProblem]) -> int:
+    """Return how many steps failed or were rejected; what only waits is no trouble."""
+    return sum(problem.record.state is not State.LACKING for problem in problems)

@@ -8,10 +8,18 @@ from typing import Any
 
 from obsarchive.core.documents import Observation
 from obsarchive.core.natural_order import natural
-from obsarchive.core.step_state import State
+from obsarchive.core.significant_digits import is_number
 from obsarchive.store import Note
 from obsarchive.store.notes import NO_NOTE
-from obsarchive.web.models.pipeline_views import SUMS_UP, DisplayState, PipelineView, StepView, digest
+from obsarchive.web.models.pipeline_views import (
+    SUMS_UP,
+    DisplayState,
+    PipelineView,
+    StepView,
+    digest,
+    lacking_of,
+    troubles_of,
+)
 
 PICTURE_KINDS = (
     "cropped",
@@ -157,7 +165,7 @@ class Card:
     def version(self) -> str:
         """Changes whenever the night page has something else to show."""
         pictures = [view.products[name].get("sha256") for _, view, name in islice(self._each_picture(), 1)]
-        return digest(self.words, self.strehl, self.reason, self.remark, pictures)
+        return digest(self.words, self._strehl, self.reason, self.remark, pictures)
 
     @property
     def whole_version(self) -> str:
@@ -189,11 +197,23 @@ class Card:
         """The most important measured values."""
         return {key: self.measured[key] for key in FIRST_LOOKED_AT if key in self.measured}
 
-    @cached_property
+    @property
     def strehl(self) -> float | None:
         """Strehl ratio [%] of the first pipeline that measured it."""
-        found = (view.result("strehl", "ratio_percent") for view in self.pipelines)
-        return next((float(value) for value in found if isinstance(value, int | float)), None)
+        return self._strehl[0]
+
+    @property
+    def strehl_error(self) -> float | None:
+        """Its error [%]; None if it is not known."""
+        return self._strehl[1]
+
+    @cached_property
+    def _strehl(self) -> tuple[float | None, float | None]:
+        keys = ("ratio_percent", "ratio_error_percent")
+        for value, error in (tuple(view.result("strehl", key) for key in keys) for view in self.pipelines):
+            if is_number(value):
+                return float(value), float(error) if is_number(error) and error > 0 else None
+        return None, None
 
     @cached_property
     def flag(self) -> str | None:
@@ -204,15 +224,12 @@ class Card:
     @cached_property
     def troubles(self) -> list[tuple[PipelineView, StepView]]:
         """Steps that failed or were rejected."""
-        bad = (DisplayState.FAILED, DisplayState.REJECTED) if not self.is_void else ()
-        return [(view, step) for view in self.pipelines for step in view.steps if step.state in bad]
+        return [] if self.is_void else troubles_of(self.pipelines)
 
     @property
     def lacking(self) -> list[tuple[PipelineView, StepView]]:
         """Steps that wait for what does not exist yet."""
-        if self.is_void:
-            return []
-        return [(view, step) for view in self.pipelines for step in view.steps if step.record.state is State.LACKING]
+        return [] if self.is_void else lacking_of(self.pipelines)
 
     @property
     def reason(self) -> str:

@@ -77,6 +77,7 @@ def under_observation() -> dict[str, Any]:
         "queued": queued,
         "active": (running + queued)[:MAX_ACTIVE],
         "missing": missing_now(),
+        "days_kept": RECENT.days,
         "history": _newest(job for job in ended if subject_of(job) in mine),
         "problems": _problems(),
         "is_night": is_night,

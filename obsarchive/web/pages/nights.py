@@ -8,7 +8,6 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from werkzeug.datastructures import MultiDict
 
-from obsarchive.core.documents import Night
 from obsarchive.names import is_night, is_observation
 from obsarchive.store.notes import subject_of_night
 from obsarchive.web.framework import requests
@@ -16,11 +15,12 @@ from obsarchive.web.framework.authorization import admin_only, for_tokens, not_f
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.file_responses import send
 from obsarchive.web.framework.parameters import refuse, unknown_values
-from obsarchive.web.models.cards import cards_of_night, find_night, under_way
+from obsarchive.web.models.cards import cards_of_night, find_night, night_pipelines
 from obsarchive.web.models.download_names import master_name
 from obsarchive.web.models.moments import read_period
 from obsarchive.web.models.night_facts import conditions
-from obsarchive.web.models.pipeline_views import PipelineView, find_product, pipelines_of
+from obsarchive.web.models.pipeline_views import PipelineView, find_product
+from obsarchive.web.models.problems import problems_of, trouble_count
 from obsarchive.web.models.user_notes import note_on
 from obsarchive.web.models.view_models import CHOICES, SORTS, Selection
 from obsarchive.web.pages.jobs import poll
@@ -68,7 +68,7 @@ def night(night: str) -> ResponseReturnValue:
         shown=len(shown),
         with_products={card.program for card in cards if card.has_products},
         note=note_on(subject_of_night(night)),
-        troubles=sum(len(card.troubles) for card in cards),
+        troubles=trouble_count(problems_of(cards, night, night_pipelines(found))),
         selection=selection,
         sorts=list(SORTS),
         before=before,
@@ -98,7 +98,8 @@ def downloads(night: str) -> ResponseReturnValue:
     cards = Selection().apply(cards_of_night(night))
     before, after = browse.neighbours(current_user.document, night)
     groups = [(program, list(group)) for program, group in groupby(cards, key=lambda card: card.program)]
-    troubles = sum(len(card.troubles) for card in cards)
+    found = browse.night(current_user.document, night)
+    troubles = trouble_count(problems_of(cards, night, night_pipelines(found)))
     return render_template("downloads.html", night=night, groups=groups, before=before, after=after, troubles=troubles)
 
 
@@ -114,12 +115,6 @@ def change_token(night: str, observations: list[str]) -> str:
     """Return a text that changes with the night and with those of its observations that the user may see."""
     token = portal().store.jobs.change_token(night=night, subject={"$in": [night, *observations]})
     return f"{len(observations)}-{token}"
-
-
-def night_pipelines(found: Night) -> list[PipelineView]:
-    """Pipelines of a night that made products."""
-    views = pipelines_of(found, portal().chain, portal().layout, under_way())
-    return [view for view in views if view.record.document]
 
 
 @bp.get("/night/<night>/product/<pipeline>/<path:name>")

@@ -13,7 +13,7 @@ from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only, not_found
 from obsarchive.web.framework.context import portal
 from obsarchive.web.framework.parameters import refuse, unknown_values
-from obsarchive.web.pages.nights import night_pipelines
+from obsarchive.web.models.cards import night_pipelines
 
 bp = Blueprint("library", __name__, url_prefix="/psflib")
 
@@ -75,7 +75,7 @@ def _picture_of(kept: list[Star]) -> dict[str, str]:
     found = {}
     for name in dict.fromkeys(star["night"] for star in kept):
         night = portal().store.browse.night(current_user.document, name)
-        made = {product for view in night_pipelines(night) for product in view.products} if night else set()
+        made = {product for view in night_pipelines(night) for product in view.products}
         for star in kept:
             picture = f"psflib/{star['observation']}.png"
             if star["night"] == name and picture in made:

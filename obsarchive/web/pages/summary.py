@@ -16,11 +16,11 @@ from obsarchive.names import days_apart, is_night
 from obsarchive.web.framework import requests
 from obsarchive.web.framework.authorization import admin_only
 from obsarchive.web.framework.context import portal
-from obsarchive.web.models.cards import cards_of, find_night
+from obsarchive.web.models.cards import cards_of, find_night, night_pipelines
 from obsarchive.web.models.night_facts import night_facts
 from obsarchive.web.models.pipeline_views import DisplayState, PipelineView
-from obsarchive.web.models.problems import by_cause, problems_of
-from obsarchive.web.pages.nights import change_token, night_pipelines, seen_products
+from obsarchive.web.models.problems import by_cause, problems_of, trouble_count
+from obsarchive.web.pages.nights import change_token, seen_products
 
 MOST_NIGHTS = 60
 """Nights that are offered as the source of a calibration."""
@@ -39,6 +39,7 @@ def summary(night: str) -> ResponseReturnValue:
     before, after = browse.neighbours(current_user.document, night)
     pipelines = night_pipelines(found)
     products = seen_products(night, pipelines)
+    missing = problems_of(cards, night, pipelines)
     return render_template(
         "summary.html",
         night=night,
@@ -51,8 +52,9 @@ def summary(night: str) -> ResponseReturnValue:
         not_own=[item for view in pipelines if view.name == "calib" for item in _not_own(view)],
         pipelines=pipelines,
         products=products,
-        troubles=sum(len(card.troubles) for card in cards),
-        missing=by_cause(problems_of(cards)),
+        troubles=trouble_count(missing),
+        missing=by_cause(missing),
+        gone=sum(card.is_void for card in cards),
         took=portal().store.jobs.took(night, [card.id for card in cards]),
         ignored=max(as_count(lookup(found.document, NIGHT_IGNORED_COUNT)) - found.problems_count, 0),
         problems=by_kind(found.problems()),
@@ -86,7 +88,8 @@ def _movie(night: Night, pipelines: Iterable[PipelineView], products: set[str]) 
         stamp = str(frame.get("date_utc", ""))[:19]
         name = f"seeing/{stamp.replace('-', '').replace(':', '').replace('T', '_')}.png"
         if name in known:
-            frames.append({"name": name, "time": stamp.replace("T", " "), "fwhm_arcsec": frame.get("fwhm_arcsec")})
+            width = {key: frame.get(key) for key in ("fwhm_arcsec", "fwhm_error_arcsec")}
+            frames.append({"name": name, "time": stamp.replace("T", " "), **width})
     return sorted(frames, key=lambda frame: str(frame["time"]))
 
 

@@ -7,11 +7,11 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from obsarchive.core.documents import utc_now
+from obsarchive.core.documents import Night, utc_now
 from obsarchive.names import is_night
 from obsarchive.store import Document
 from obsarchive.web.framework.context import portal
-from obsarchive.web.models.cards import cards_of_night
+from obsarchive.web.models.cards import cards_of_night, night_pipelines
 from obsarchive.web.models.citations import place_of
 from obsarchive.web.models.disk_space import disk_space
 from obsarchive.web.models.night_facts import conditions
@@ -39,6 +39,7 @@ def tonight() -> ResponseReturnValue:
         abort(404)
     cards = cards_of_night(night)
     before, after = browse.neighbours(user, night)
+    found = browse.night(user, night)
     return render_template(
         "tonight.html",
         night=night,
@@ -46,18 +47,18 @@ def tonight() -> ResponseReturnValue:
         after=after,
         pulse=change_token(night, [card.id for card in cards]),
         total=len(cards),
-        missing=by_cause(problems_of(cards)),
+        missing=by_cause(problems_of(cards, night, night_pipelines(found))),
+        gone=sum(card.is_void for card in cards),
         waiting=_waiting(),
         now=utc_now(),
-        **_course(night, cards),
+        **_course(found, cards),
         **_of_machine(),
     )
 
 
-def _course(night: str, cards: list[Card]) -> dict[str, Any]:
+def _course(found: Night | None, cards: list[Card]) -> dict[str, Any]:
     """Return the time line of a night, its gaps, and the time since its last file."""
     now, exposures = utc_now(), exposures_of(cards)
-    found = portal().store.browse.night(current_user.document, night)
     place = next((place for card in cards if (place := place_of(card.observation))), None)
     dark = darkness(exposures, place)
     # a user does not see what fills the pauses between own exposures
