@@ -8,7 +8,7 @@ import numpy as np
 
 from obsarchive.core.documents import Night
 from obsarchive.core.values import as_mappings
-from obsarchive.errors import BadRawData, Unprocessable
+from obsarchive.errors import BadRawData, Lacking, Unprocessable
 from obsarchive.figures.night import seeing_frame, seeing_of_night
 from obsarchive.io.raw_frames import Frames
 from obsarchive.io.raw_headers import read_header
@@ -43,7 +43,7 @@ class Seeing(Pipeline):
         night = work.subject
         files = night.raw_files("seeing") if isinstance(night, Night) else ()
         if not files:
-            raise Unprocessable(f"no seeing files in the night {night.id}: the seeing is not known")
+            raise Lacking("seeing files", f"no seeing files in the night {night.id}: the seeing is not known")
         measured = []
         former = {str(each.get("file")): each for each in as_mappings(work.results("measure").get("frames"))}
         for number, file in enumerate(sorted(files, key=lambda item: item["date_utc"])):

@@ -313,7 +313,12 @@ def test_seeing_of_files_that_have_gone_is_kept(tmp_path: Path) -> None:
     assert (since.event, "1.fits has gone since" in since.message) == ("release", True)
 
 
-@pytest.mark.parametrize("pipeline", [Seeing, StrehlSummary, ContrastSummary])
+def test_a_night_without_seeing_files_waits_for_them(tmp_path: Path) -> None:
+    (outcome,) = of_a_night(tmp_path, Seeing, []).values()
+    assert (outcome.event, outcome.record["lacks"]) == ("lack", "seeing files")
+
+
+@pytest.mark.parametrize("pipeline", [StrehlSummary, ContrastSummary])
 @pytest.mark.parametrize("observations", [(), ({"_id": "3_HIP_1_VIC_Si_o_20260314_110427.040912", "night": NIGHT},)])
 def test_a_night_with_nothing_to_summarise(tmp_path: Path, pipeline: type[Pipeline], observations: tuple) -> None:
     outcomes = of_a_night(tmp_path, pipeline, [], observations)
