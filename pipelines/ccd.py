@@ -49,9 +49,13 @@ def _require_source(image: Float32Array, n: int) -> None:
 
 
 class FieldSequence(FaintSequence):
-    """The exposures of a field, whose brightest star may be saturated, with columns full of its light."""
+    """The exposures of a field, whose brightest star may be saturated, with columns full of its light.
+
+    However many they are, each is exposed so long that the mean would show its cosmic rays.
+    """
 
     saturated_share = 0.5
+    most_cleaned = np.inf
 
 
 class CcdStack(Pipeline):

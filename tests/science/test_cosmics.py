@@ -161,3 +161,12 @@ def test_stars_of_windows_that_are_not_aligned_stay(sigma_px: float, is_cleaned:
     clean = without_cosmic_rays_unaligned(windows)
     for found, seen, bare in zip(clean, windows, truth, strict=True):
         assert np.abs(found - (bare if is_cleaned else seen)).max() < 50
+
+
+def test_where_two_of_many_exposures_overlap_neither_confirms_its_own_cosmic_rays() -> None:
+    frames = [np.zeros((40, 40), np.float32) for _ in range(5)]
+    frames[3][30, 20] = 4000
+    # what is beyond row 24 is seen by the last two alone, beyond row 34 by the last one
+    common = common_signal(iter(frames), np.array([[-16, 0], [-16, 0], [-16, 0], [-6, 0], [0, 0]]))
+    assert common[24, 20] == 0
+    assert np.isfinite(common).all()

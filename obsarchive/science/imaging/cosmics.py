@@ -181,7 +181,7 @@ def common_signal(frames: Iterable[FloatArray], shifts: FloatArray) -> Float32Ar
     Returns
     -------
     ndarray (ny, nx) float32
-        Median, of two exposures the minimum; NaN where unknown.
+        Median, of two exposures the minimum, also where only two are known; NaN where unknown.
     """
     # a pixel wider: whole-pixel shifts leave stars up to half a pixel apart
     widened = [
@@ -193,8 +193,10 @@ def common_signal(frames: Iterable[FloatArray], shifts: FloatArray) -> Float32Ar
     else:
         common = median_of(widened)
         unknown = np.isnan(common)
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-            common[unknown] = np.nanmedian([image[unknown] for image in widened], axis=0)
+        # the lower one of the two in the middle: the mean of two would show the cosmic rays of either
+        known_first = np.sort([image[unknown] for image in widened], axis=0)
+        middle = np.maximum((~np.isnan(known_first)).sum(axis=0) - 1, 0) // 2
+        common[unknown] = np.take_along_axis(known_first, middle[np.newaxis], axis=0)[0]
     return np.where(np.isfinite(common), common, np.nan).astype(np.float32)
 
 
