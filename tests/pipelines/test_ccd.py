@@ -7,6 +7,8 @@ import pytest
 from astropy.io import fits
 
 from obsarchive.config.model import Telescope
+from obsarchive.science.astrometry.plate_solution import deproject
+from pipelines.astrometry import Astrometry
 from pipelines.ccd import CcdStack
 from pipelines.photometry import Photometry
 from tests.pipelines.bench_of_steps import Bench
@@ -59,3 +61,58 @@ def test_many_exposures_are_cleaned_of_cosmic_rays(tmp_path: Path, drift_px: flo
     # the sharp cores of stars are no cosmic rays: their light is whole, by one factor
     ratio = stars["flux_adu"] / np.array([star[2] for star in STARS])
     assert np.abs(ratio / np.median(ratio) - 1).max() < 0.01
+
+
+def with_hot_pixels(folder: Path, hot: dict[tuple[int, int], float], n: int = 5, gain: float | None = GAIN) -> Bench:
+    """Exposures on a camera with pixels of a dark current [electrons], and its master dark."""
+    rng, current = np.random.default_rng(8), np.zeros((SIDE, SIDE))
+    for place, electrons in hot.items():
+        current[place] = electrons
+    bench = Bench(folder, telescope=CAMERA, document={} if gain is None else {"gain": gain})
+    steps = [0.1 * i for i in range(n)]
+    bench.expose([counts(rng, light_of(STARS, step, -step) + SKY_E + current) for step in steps], n)
+    bench.calibrate(dark=np.mean([counts(rng, current) for _ in range(25)], axis=0))
+    return bench
+
+
+def pulls(stars: np.ndarray) -> np.ndarray:
+    """Errors of the fluxes in units of those claimed, in the order of the stars."""
+    nearest = [np.argmin(np.hypot(stars["y_px"] - y, stars["x_px"] - x)) for y, x, _ in STARS]
+    flux, error = stars["flux_adu"][nearest], stars["flux_error_adu"][nearest]
+    ratio = flux * GAIN / [star[2] for star in STARS]
+    return (ratio / np.median(ratio) - 1) * flux / error
+
+
+def test_hot_pixels_whose_dark_current_is_known_leave_stars_their_light(tmp_path: Path) -> None:
+    hot = {(round(y) + dy, round(x) + dx): 400.0 for y, x, _ in STARS[:3] for dy, dx in ((0, 0), (1, -1), (20, 5))}
+    bench = with_hot_pixels(tmp_path, hot)
+    stars = measured(bench)
+    assert len(stars) == len(STARS)
+    assert not stars["flags"].any()
+    assert np.abs(pulls(stars)).max() < 4
+
+
+@pytest.mark.parametrize(("electrons", "gain"), [(20000.0, GAIN), (400.0, None)])
+def test_stars_whose_pixels_are_filled_are_flagged(tmp_path: Path, electrons: float, gain: float | None) -> None:
+    # on the core of one star, beside another, and in the sky
+    hot = {(88, 106): electrons, (59, 60): electrons, (20, 20): electrons, (180, 60): electrons}
+    stars = measured(with_hot_pixels(tmp_path, hot, gain=gain))
+    assert len(stars) == len(STARS)
+    is_filled = np.hypot(stars["y_px"] - 88, stars["x_px"] - 106) < 2
+    assert stars["flags"].tolist() == [2 if there else 0 for there in is_filled]
+
+
+def test_an_image_with_a_plate_solution_keeps_its_filled_pixels(tmp_path: Path) -> None:
+    bench = with_hot_pixels(tmp_path, {(88, 106): 20000.0})
+    y, x, flux = np.array(STARS).T
+    scale, middle = CAMERA.plate_scale_arcsec, (SIDE - 1) / 2
+    ra, dec = deproject(scale * (middle - x), scale * (y - middle), (155.0, 20.0))
+    rows = (f"{a},{d},{20 - 2.5 * np.log10(f)}" for a, d, f in zip(ra, dec, flux, strict=True))
+    catalogue = tmp_path / "stars.csv"
+    catalogue.write_text("\n".join(["ra,dec,mag", *rows]))
+    bench.run(CcdStack, only=["stack"])
+    assert bench.run(Astrometry, steps={"solve": {"catalogue": str(catalogue)}})["solve"].record["results"]["solved"]
+    outcome = bench.run(Photometry)["measure"]
+    assert outcome.record["results"]["image"].startswith("astrometry/")
+    stars = fits.getdata(bench.product("photometry/{id}_photometry.fits"), "SOURCES")
+    assert stars["flags"].tolist() == [2, *[0] * (len(STARS) - 1)]
