@@ -22,7 +22,7 @@ from obsarchive.science.astrometry.star_matching import Match, Uncertainty, matc
 from obsarchive.science.astrometry.times import julian_year, mjd_of
 from obsarchive.science.photometry.source_detection import Sources, detect
 from pipelines.shared.preview_step import labels_of
-from pipelines.shared.product_headers import pointing_wcs
+from pipelines.shared.product_headers import FILLED, pointing_wcs
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,8 @@ class Astrometry(Pipeline):
         full = header.copy()
         _without_wcs(full)
         full.update(cards)
-        work.publish_fits("{id}_wcs.fits", image, full)
+        images = {"": image, FILLED: fits_products.read_table(work.source(), FILLED)}
+        work.publish_fits("{id}_wcs.fits", images, full)
         amended = _amend(work, cards, header, image.shape)
         return {**results, **_measured(found, guess), "amended": amended}
 

@@ -23,14 +23,18 @@ from obsarchive.science.photometry.aperture import Apertures, Flag
 from obsarchive.science.photometry.background import Background, noise_correlation
 from obsarchive.science.photometry.crowded_apertures import CrowdedImage, Radii, without_neighbours
 from obsarchive.science.photometry.engine import EngineName, engine_of
+from obsarchive.science.photometry.filled_pixels import light_at_stake
 from obsarchive.science.photometry.source_detection import Sources
 from obsarchive.science.photometry.zero_point import POGSON, ZeroPoint, find_zero_point, instrumental_magnitudes
 from pipelines.shared.preview_step import labels_of
+from pipelines.shared.product_headers import FILLED
 
 MATCH_FWHM, LEAST_MATCH_PX = 0.7, 2.0
 LIMIT_SIGMA = 5.0
 STAR_REACH_FWHM = 2.5
 """Radius around a source within which its light is no noise."""
+MOST_LOST = 0.3
+"""Of the error of a flux: what filled pixels may cost without a flag."""
 DEFAULT_FWHM_PX = 3.0
 """Of an image without a source that has a width."""
 COLUMNS = (
@@ -100,6 +104,9 @@ class Photometry(Pipeline):
             gain_e_adu=settings.gain_e_adu or _positive(header, "EGAIN"),
         )
         measured = measure_image(image, settings)
+        filled = fits_products.read_table(work.source(), FILLED)
+        if filled is not None:
+            measured = with_filled_pixels(measured, filled)
         sources, apertures, radius = measured.sources, measured.apertures, measured.radius_px
         plate = plate_of_header(header, image.shape)
         zero_point, n_catalogue, origin = _calibrated(work, image.shape, sources, apertures, plate)
@@ -213,6 +220,30 @@ def measure_image(image: FloatArray, settings: PhotometrySettings) -> ImagePhoto
     apertures = _with_correlated_sky(apertures, np.pi * radius**2, correlation)
     errors = engine.centroid_errors(image - background.level, variance, sources)
     return ImagePhotometry(sources, *errors, apertures, background, radius, fwhm, correlation)
+
+
+def with_filled_pixels(measured: ImagePhotometry, filled: NDArray[np.void]) -> ImagePhotometry:
+    """Flag sources in whose light filled pixels may be wrong by more than a part of its error.
+
+    Parameters
+    ----------
+    measured : ImagePhotometry
+        Photometry of a stack.
+    filled : structured ndarray
+        Its filled pixels, see :func:`.filled_pixels`.
+
+    Returns
+    -------
+    ImagePhotometry
+        With `Flag.BAD_PIXEL` where it applies.
+    """
+    sources, apertures = measured.sources, measured.apertures
+    places = sources.y, sources.x
+    lost = light_at_stake(filled, places, apertures.flux[:, 0], measured.fwhm_px, measured.radius_px)
+    flags = np.where(
+        lost > MOST_LOST * apertures.flux_error[:, 0], apertures.flags | int(Flag.BAD_PIXEL), apertures.flags
+    )
+    return replace(measured, apertures=replace(apertures, flags=flags))
 
 
 def _with_correlated_sky(apertures: Apertures, area: float, correlation: float) -> Apertures:

@@ -215,6 +215,36 @@ def read_fits(path: Path, extension: str = "") -> tuple[NDArray[np.float32], fit
     return data.astype(np.float32), header
 
 
+def read_table(path: Path, extension: str) -> NDArray[np.void] | None:
+    """Return a table of a product; None if it has none of this name.
+
+    Parameters
+    ----------
+    path : Path
+        FITS file.
+    extension : str
+        Name of the extension.
+
+    Returns
+    -------
+    structured ndarray or None
+        In native byte order.
+
+    Raises
+    ------
+    ArchiveError
+        The file is missing or damaged.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as hdus:
+            if extension not in hdus:
+                return None
+            table = np.asarray(hdus[extension].data)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError, VerifyWarning) as err:
+        raise ArchiveError(f"{path} cannot be read: {err}") from err
+    return table.astype(table.dtype.newbyteorder("="))
+
+
 def amend_header(path: Path, cards: fits.Header, permit: Path | None = None) -> None:
     """Set cards in the primary header of a product, which is replaced as a whole; its pixels stay.
 

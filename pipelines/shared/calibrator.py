@@ -123,7 +123,9 @@ def require_same_overscan(header: Mapping[str, Any], sections: Sections, what: s
         )
 
 
-def calibrator(work: Workspace, shape: tuple[int, int], sections: Sections | None = None) -> Calibrator:
+def calibrator(
+    work: Workspace, shape: tuple[int, int], sections: Sections | None = None, harmless_adu: float = 0.0
+) -> Calibrator:
     """Return the calibration of an observation: its masters, cut to the shape of its frames.
 
     Parameters
@@ -134,6 +136,8 @@ def calibrator(work: Workspace, shape: tuple[int, int], sections: Sections | Non
         Of the frames; of larger masters the central part is used, as a windowed read-out takes it.
     sections : Sections, optional
         Of the frames: a master dark whose overscan was treated otherwise is refused.
+    harmless_adu : float
+        Excess of pixels of the master dark up to which they are not filled [ADU].
 
     Returns
     -------
@@ -167,7 +171,7 @@ def calibrator(work: Workspace, shape: tuple[int, int], sections: Sections | Non
         images[kind] = central_part(image, shape)
         if kind == "dark" and sections is not None:
             require_same_overscan(header, sections, "the observation")
-    calibration = Calibration.from_masters(images.get("dark"), images.get("flat"))
+    calibration = Calibration.from_masters(images.get("dark"), images.get("flat"), harmless_adu=harmless_adu)
     if work.task.telescope is not None:
         calibration = replace(calibration, loss=work.task.telescope.nonlinearity / FULL_SCALE_ADU)
     return Calibrator(calibration, tuple(found.values()), missing, before)

@@ -45,8 +45,8 @@ MAX_MOVING_FRAMES = 60
 SATURATED_SHARE = 0.01
 """Of the window: more than the core of a star."""
 FEW_FRAMES, MOST_WITNESSES = 20, 5
-"""So few frames are long exposures: cosmic rays are removed from each, where others do not show the same; else from
-their sum."""
+"""So few frames of any camera are long exposures: cosmic rays are removed from each, where others do not show the same;
+of more the sum can be cleaned."""
 
 MOST_STARS, LEAST_LIGHT = 4, 0.1
 """Most stars on whose windows frames are registered together, and the least light of one over the brightest's."""
@@ -107,6 +107,8 @@ class FaintSequence(FrameSequence):
     """
 
     saturated_share = SATURATED_SHARE
+    most_cleaned: float = FEW_FRAMES
+    """Up to so many frames cosmic rays are removed from each."""
 
     def __init__(self, work: Workspace, frames: Frames, window_arcsec: float) -> None:
         super().__init__(work, frames)
@@ -341,7 +343,7 @@ class FaintSequence(FrameSequence):
     ) -> tuple[Drizzle, Float32Array, int]:
         """Add the good frames, once registered and drizzled, once as they are.
 
-        Cosmic rays are removed from the frames of a short sequence only: of many short exposures the sum is cleaned.
+        Cosmic rays are removed from up to `most_cleaned` frames; of more the caller may clean the sum.
 
         Parameters
         ----------
@@ -365,7 +367,7 @@ class FaintSequence(FrameSequence):
         pixfrac = pixfrac_for(found.shifts[indices]) if scale > 1 else 1.0
         summed = Drizzle(self.frames.shape, scale, pixfrac)
         simple, hits = plain_mean(self.frames.shape), 0
-        clean = self._cleaner(indices, found.shifts) if len(indices) <= FEW_FRAMES else None
+        clean = self._cleaner(indices, found.shifts) if len(indices) <= self.most_cleaned else None
         for number, (i, raw) in enumerate(self.calibrated(indices.tolist(), 0.4, 0.9, "adding frames")):
             frame = raw
             if clean is not None:
@@ -416,7 +418,8 @@ class FaintSequence(FrameSequence):
         """Return what removes cosmic rays from a long exposure; what other exposures show as well is none."""
         if len(indices) == 1:
             return lambda frame, i: without_cosmic_rays(frame, object_limit=SHARP_OBJECT_LIMIT)  # noqa: ARG005
-        witnesses = indices[:MOST_WITNESSES]
+        # of all times: a field that drifts is covered as a whole
+        witnesses = indices[np.linspace(0, len(indices) - 1, min(len(indices), MOST_WITNESSES)).round().astype(int)]
         common = common_signal((self.read(i) for i in witnesses.tolist()), shifts[witnesses])
 
         def clean(frame: Float32Array, i: int) -> tuple[Float32Array, BoolArray]:

@@ -75,9 +75,9 @@ class FrameSequence:
 
     def __init__(self, work: Workspace, frames: Frames) -> None:
         self.work, self.frames = work, frames
-        self.calibrator = calibrator(work, frames.shape, frames.sections)
         # filled again by each frame: new memory for each takes longer than reading it
         self._raw = np.empty(frames.shape, np.float32)
+        self.calibrator = calibrator(work, frames.shape, frames.sections, self.harmless_adu())
 
     @cached_property
     def saturation(self) -> float:
@@ -92,6 +92,10 @@ class FrameSequence:
     def _raw_saturation(self) -> float | None:
         known = self.work.telescope.saturation_adu
         return self.frames.above_overscan(known) if known else self.frames.saturation
+
+    def harmless_adu(self) -> float:
+        """Return the excess of pixels of the master dark up to which they are not filled in the frames [ADU]."""
+        return 0.0
 
     def fault(self, i: int) -> str:
         """Return why frame `i` cannot show anything, see :func:`.pixel_fault`."""

@@ -25,6 +25,8 @@ WCS_KEYS = (
     *("CD1_1", "CD1_2", "CD2_1", "CD2_2", "RADESYS"),
 )
 """Cards of the world coordinates of stacks."""
+FILLED = "FILLED"
+"""Extension of a stack: the table of its filled pixels."""
 SCALE_AGREES, POINTING_AGREES_DEG = 0.1, 1.0
 """Relative difference of plate scales, and distance of positions, to which a header's coordinates are believed."""
 

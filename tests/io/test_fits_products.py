@@ -154,6 +154,17 @@ def test_checksums_are_right_and_several_parts_go_into_one_file(tmp_path):
         assert all("CHECKSUM" in hdu.header and "DATASUM" in hdu.header for hdu in hdus)
 
 
+def test_a_table_is_read_back_and_may_be_missing(tmp_path):
+    path, table = tmp_path / "image.fits", np.array([(3, 0.5), (7, 1.0)], [("y_px", "i4"), ("share", "f4")])
+    write_fits(path, {"": np.ones((4, 4)), "FILLED": table}, {}, MADE)
+    np.testing.assert_array_equal(fits_products.read_table(path, "FILLED"), table)
+    assert fits_products.read_table(path, "OTHER") is None
+    assert read_fits(path)[0].shape == (4, 4)
+    path.write_bytes(b"no FITS file")
+    with pytest.raises(ArchiveError, match="cannot be read"):
+        fits_products.read_table(path, "FILLED")
+
+
 def test_provenance_is_read_back(tmp_path):
     write_fits(tmp_path / "a.fits", np.zeros((2, 2)), {"OBJECT": "Yrsa"}, MADE)
     _, header = read_fits(tmp_path / "a.fits")

@@ -225,6 +225,17 @@ def test_what_is_missing_is_not_applied(dtype):
     assert_array_equal(Calibration(inverse_flat=gain).apply(frame), frame * 2.0)
 
 
+def test_a_small_dark_current_is_subtracted_and_the_flat_applied_to_it():
+    rng = np.random.default_rng(1)
+    dark, flat = 500 + rng.normal(0, 1, (20, 30)), np.full((20, 30), 1.0)
+    dark[5, 6], dark[7, 20], flat[5, 6], flat[12, 12] = 800, 1600, 0.8, 0.1
+    ready = Calibration.from_masters(dark, flat, harmless_adu=400)
+    assert set(map(tuple, np.argwhere(ready.bad).tolist())) == {(7, 20), (12, 12)}
+    light = rng.uniform(90, 110, (20, 30))
+    light[5, 6] = 5000
+    assert ready.apply(light * flat + dark)[5, 6] == pytest.approx(5000, rel=1e-5)
+
+
 def test_bad_pixels_are_filled_from_good_neighbours():
     y, x = np.indices((9, 9))
     plane = (3.0 * y + 2 * x).astype(np.float32)

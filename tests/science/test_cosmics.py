@@ -161,3 +161,31 @@ def test_stars_of_windows_that_are_not_aligned_stay(sigma_px: float, is_cleaned:
     clean = without_cosmic_rays_unaligned(windows)
     for found, seen, bare in zip(clean, windows, truth, strict=True):
         assert np.abs(found - (bare if is_cleaned else seen)).max() < 50
+
+
+def test_where_two_of_many_exposures_overlap_neither_confirms_its_own_cosmic_rays() -> None:
+    frames = [np.zeros((40, 40), np.float32) for _ in range(5)]
+    frames[3][30, 20] = 4000
+    # what is beyond row 24 is seen by the last two alone, beyond row 34 by the last one
+    common = common_signal(iter(frames), np.array([[-16, 0], [-16, 0], [-16, 0], [-6, 0], [0, 0]]))
+    assert common[24, 20] == 0
+    assert np.isfinite(common).all()
+
+
+def test_parts_of_an_image_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    shape, (rows, columns) = (260, 310), np.indices((260, 310))
+    image = np.full(shape, 300.0)
+    for y, x, peak in zip(rng.uniform(0, 260, 30), rng.uniform(0, 310, 30), np.geomspace(100, 2e4, 30), strict=True):
+        image += peak * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 1.1**2))
+    frames = [rng.poisson(image).astype(np.float32) for _ in range(4)]
+    common = common_signal(iter(frames[1:]), np.zeros((3, 2)))
+    frame = frames[0]
+    for y, x in zip(rng.integers(0, 250, 12), rng.integers(0, 300, 12), strict=True):
+        frame[y : y + 2, x : x + rng.integers(1, 9)] += rng.uniform(200, 5000)
+    frame[:, 200] = np.nan
+    parts = without_cosmic_rays(frame, elsewhere=common)
+    monkeypatch.setattr("obsarchive.science.imaging.cosmics.TILE_PX", 1000)
+    for part, whole in zip(parts, without_cosmic_rays(frame, elsewhere=common), strict=True):
+        np.testing.assert_array_equal(part, whole)
+    assert parts[1].sum() > 40

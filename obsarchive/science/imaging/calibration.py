@@ -16,7 +16,12 @@ DETECTOR: Shape = (1024, 1024)
 
 
 def bad_pixels(
-    dark: FloatArray | None, flat: FloatArray | None, *, hot_sigma: float = 15.0, dead_fraction: float = 0.3
+    dark: FloatArray | None,
+    flat: FloatArray | None,
+    *,
+    hot_sigma: float = 15.0,
+    dead_fraction: float = 0.3,
+    harmless_adu: float = 0.0,
 ) -> BoolArray:
     """Compute the mask of hot, dead and unknown pixels.
 
@@ -31,6 +36,8 @@ def bad_pixels(
         Threshold of hot pixels [robust standard deviations].
     dead_fraction : float
         Threshold of dead pixels [mean response].
+    harmless_adu : float
+        Excess of hot pixels up to which they are none: the dark is subtracted from them, and its noise is small [ADU].
 
     Returns
     -------
@@ -47,7 +54,7 @@ def bad_pixels(
         excess = dark - median_5x5(dark)
         scatter = MAD_TO_SIGMA * np.nanmedian(np.abs(excess))
         # negated comparisons: NaN counts as bad; a scatter of zero must not make every pixel hot
-        masks.append(~(excess <= hot_sigma * max(scatter, np.finfo(np.float32).tiny)))
+        masks.append(~(excess <= max(hot_sigma * scatter, harmless_adu, np.finfo(np.float32).tiny)))
     if flat is not None:
         masks.append(~((flat >= dead_fraction) & (flat <= 1 / dead_fraction)))
     if not masks:
@@ -135,7 +142,9 @@ class Calibration:
     loss: float = 0.0
 
     @classmethod
-    def from_masters(cls, dark: FloatArray | None, flat: FloatArray | None, *, fill_bad: bool = True) -> "Calibration":
+    def from_masters(
+        cls, dark: FloatArray | None, flat: FloatArray | None, *, fill_bad: bool = True, harmless_adu: float = 0.0
+    ) -> "Calibration":
         """Return the calibration of a master dark and a master flat.
 
         Parameters
@@ -146,6 +155,8 @@ class Calibration:
             Master flat, mean 1.
         fill_bad : bool
             Fill bad pixels with the mean of their good neighbours; otherwise they become NaN.
+        harmless_adu : float
+            Excess of pixels of the dark up to which they are not bad [ADU].
 
         Returns
         -------
@@ -154,7 +165,7 @@ class Calibration:
         """
         if dark is None and flat is None:
             return cls()
-        bad = bad_pixels(dark, flat)
+        bad = bad_pixels(dark, flat, harmless_adu=harmless_adu)
         inverse = None
         if flat is not None:
             # a product is faster than a quotient, and every frame is calibrated
