@@ -113,12 +113,14 @@ def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float
     grain, speckles = noise_and_speckles(known)
     sky = float(np.mean([noise.variance for noise in known])) if known else 0.0
     peaks = np.array([m.peak for m in measures if m.noise is not None])
+    # the stack has of a frame what is at its position, which need not be the peak
+    placed = sum(m.peak if m.noise.height is None else m.noise.height for m in measures if m.noise is not None)
     # frames are aligned on what their pixels fold back, too
     lifting = np.array([grain + 2 * noise.folded * speckles for noise in known])
     lifts = np.array([noise.lifts(by_light) for noise, by_light in zip(known, lifting, strict=True)]).reshape(-1, 2)
     variances = np.array([noise.variance for noise in known])
     lift, chosen = (variances @ lifts / (n * scale**2)).tolist()
-    light_lift, light_chosen = ((lifting * peaks / max(peaks.sum(), _TINY)) @ lifts).tolist()
+    light_lift, light_chosen = ((lifting * peaks / placed) @ lifts).tolist() if placed > 0 else (0.0, 0.0)
     # noise chose between places in few of the frames
     heights = (variances + lifting * np.maximum(peaks, 0))[:, np.newaxis] * lifts
     moved = np.array([noise.lift for noise in known]) * (variances + lifting * np.maximum(peaks, 0))

@@ -171,7 +171,8 @@ def measure(
     if moved and diffraction_px < WELL_SAMPLED_PX:
         sums = sums_of_rings(clean[3:-3, 3:-3], finest(clean) ** 2 - moved.variance, (y - 3, x - 3))
         moved = replace(moved, rings=sums, folded=folded_share(diffraction_px, found.sigma_px))
-    moved = moved and replace(moved, rival=rival, from_whole=from_whole, phase=doubt, choice=choice)
+    height = None if found is core else _value_near(smooth, y, x)
+    moved = moved and replace(moved, rival=rival, from_whole=from_whole, phase=doubt, choice=choice, height=height)
     brightest = float(np.nanmax(window))
     return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, brightest, found is core, moved)
 
@@ -300,6 +301,12 @@ def _sharpness(terms: FloatArray, core_sigma_px: float) -> float:
         return 0.0
     least, _ = least_and_greatest(-np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]]))
     return max(least * 2 * core_sigma_px**2 / float(terms[0, 0]), 0.0)
+
+
+def _value_near(image: FloatArray, y: float, x: float) -> float:
+    """Return the value of the pixel that is nearest to a position."""
+    ny, nx = image.shape
+    return float(image[min(max(round(y), 0), ny - 1), min(max(round(x), 0), nx - 1)])
 
 
 @njit(cache=True)

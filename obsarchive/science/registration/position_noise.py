@@ -56,6 +56,8 @@ class PositionNoise:
         Standard error (y, x) of the correction for where in a pixel the star is; None without one [pixel].
     choice : CoreChoice or None
         Between core and centroid; None where there was none.
+    height : float or None
+        Of the smoothed window at the position, where that is a centroid; None where it is the peak [counts/pixel].
     """
 
     sky: Float64Array
@@ -70,6 +72,7 @@ class PositionNoise:
     from_whole: Float64Array | None = None
     phase: Float64Array | None = None
     choice: CoreChoice | None = None
+    height: float | None = None
 
     @property
     def grain(self) -> float:
