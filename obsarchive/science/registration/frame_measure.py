@@ -144,15 +144,12 @@ def measure(
     peak = float(core.terms[0, 0])
     snr = peak / smooth_noise if smooth_noise > 0 else np.inf if peak > 0 else 0.0
     sharpness = _sharpness(core.terms, core_sigma_px)
-    found, rival, from_whole = core, rival_of(smooth, (core.y, core.x), core.terms, core_sigma_px), None
-    choice = None
-    if near is not None and rival is not None:
-        far_y, far_x = np.array([core.y - near[0], core.x - near[1]]) + rival.offset
-        rival = rival if np.hypot(far_y, far_x) <= near[2] else None
+    found, from_whole, choice, at_core = core, None, None, None
+    rival = _within(rival_of(smooth, (core.y, core.x), core.terms, core_sigma_px), core, near)
     if scale_px is not None and scale_px > core_sigma_px:
         whole, _ = _highest_point(spectrum, window.shape, 1.5 * scale_px)
         from_whole = np.array([core.y - whole.y, core.x - whole.x])
-        margin = _margin_of_core(clean, core, rival, sharpness, from_whole, scale_px)
+        margin, at_core = _margin_of_core(clean, core, rival, sharpness, from_whole, scale_px)
         if snr >= CORE_MIN_SNR:
             choice = CoreChoice(margin, sharpness, peak, float(np.hypot(*from_whole)), core_sigma_px)
         if snr < CORE_MIN_SNR or margin < 0:
@@ -167,7 +164,8 @@ def measure(
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
-    moved = position_noise(clean, (y, x), found.terms, found.sigma_px)
+    is_known = at_core and found is core and (y, x) == (core.y, core.x)
+    moved = at_core if is_known else position_noise(clean, (y, x), found.terms, found.sigma_px)
     if moved and diffraction_px < WELL_SAMPLED_PX:
         sums = sums_of_rings(clean[3:-3, 3:-3], finest(clean) ** 2 - moved.variance, (y - 3, x - 3))
         moved = replace(moved, rings=sums, folded=folded_share(diffraction_px, found.sigma_px))
@@ -194,6 +192,14 @@ def _core_of(
     return image, spectrum, core, smooth
 
 
+def _within(rival: RivalPeak | None, core: _Peak, near: tuple[float, float, float] | None) -> RivalPeak | None:
+    """Return a rival unless it is further from a place than the core may be."""
+    if near is None or rival is None:
+        return rival
+    far_y, far_x = np.array([core.y - near[0], core.x - near[1]]) + rival.offset
+    return rival if np.hypot(far_y, far_x) <= near[2] else None
+
+
 def _margin_of_core(
     image: Float32Array,
     core: _Peak,
@@ -201,13 +207,17 @@ def _margin_of_core(
     sharpness: float,
     from_whole: Float64Array,
     scale_px: float,
-) -> float:
-    """Return the sharpness of the highest point beyond the least one of a core; negative where it is none."""
+) -> tuple[float, PositionNoise | None]:
+    """Return the sharpness of the highest point beyond the least one of a core, and its noise where that is in doubt.
+
+    The first is negative where it is no core.
+    """
     offset = float(np.hypot(*from_whole)) / scale_px
     least = SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * offset
-    noise = position_noise(image, (core.y, core.x), core.terms, core.sigma_px) if sharpness < CLEAR * least else None
+    is_clear = sharpness >= CLEAR * least
+    noise = None if is_clear else position_noise(image, (core.y, core.x), core.terms, core.sigma_px)
     if noise is None:
-        return sharpness - least
+        return sharpness - least, None
     covariance = replace(noise, rival=rival).covariance(noise.grain)
     # without noise any offset is significant
     significance = np.inf
@@ -215,7 +225,7 @@ def _margin_of_core(
         significance = math.sqrt(max(float(from_whole @ np.linalg.solve(covariance, from_whole)), 0.0))
     # the error of a place is the smaller, the sharper the peak is
     significant = sharpness * OFFSET_SIGNIFICANCE / significance if significance > 0 else np.inf
-    return sharpness - min(least, max(SHARPNESS_OF_BLUNT + SHARPNESS_PER_SQUARE * offset**2, significant))
+    return sharpness - min(least, max(SHARPNESS_OF_BLUNT + SHARPNESS_PER_SQUARE * offset**2, significant)), noise
 
 
 def _sky(window: FloatArray) -> tuple[float, float]:
