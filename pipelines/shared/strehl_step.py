@@ -9,7 +9,7 @@ from obsarchive.figures.plot_style import strehl_profile
 from obsarchive.pipeline import Workspace
 from obsarchive.science.arrays import FloatArray
 from obsarchive.science.psf.model import diffraction_limited_psf, drizzled_response
-from obsarchive.science.psf.stack_noise import StackNoise
+from obsarchive.science.psf.stack_noise import LIFT_ERROR, StackNoise
 from obsarchive.science.psf.strehl import StrehlResult, measure_strehl
 from pipelines.shared.frame_sequence import PIXFRACS
 from pipelines.shared.preview_step import labels_of
@@ -87,6 +87,9 @@ def stack_noise_of(work: Workspace) -> StackNoise | None:
         sampling=told["sampling"],
         offset=(y, x),
         light_lift=told.get("light_lift", 0.0),
+        chosen=told.get("chosen_adu", 0.0),
+        light_chosen=told.get("light_chosen", 0.0),
+        lift_error=told.get("lift_error", LIFT_ERROR),
         coverage=of_coverage.get("coverage"),
         widening=of_coverage.get("widening", 0.0),
         n_places=of_coverage.get("n_places", 1),

@@ -8,7 +8,6 @@ from scipy.special import j0
 
 from obsarchive.science.arrays import Complex128Array, Float64Array
 from obsarchive.science.psf.model import Optics
-from obsarchive.science.psf.stack_noise import LIFT_ERROR
 
 _SEARCH_PX = ((2.0, 0.5), (0.375, 0.125))
 """Reach and steps of the search for the highest point, from the brightest pixel on [pixel]."""
@@ -67,6 +66,7 @@ class Peak:
         variance: Float64Array,
         response_px: tuple[float, ...],
         lift: Float64Array,
+        lift_error: float,
     ) -> tuple[float, float] | None:
         """Return the full width at half maximum of the azimuthal mean, and its error.
 
@@ -78,6 +78,8 @@ class Peak:
             Square responses; noise has passed all but the first.
         lift : ndarray
             What is no light of the star, at `radii`; see `aligned_noise`.
+        lift_error : float
+            Its relative error.
 
         Returns
         -------
@@ -93,7 +95,7 @@ class Peak:
         half = float(np.interp(-peak / 2, -profile[i - 1 : i + 1], radii[i - 1 : i + 1]))
         slope = (profile[i] - profile[i - 1]) / (radii[i] - radii[i - 1])
         kernel = self._kernel(response_px, radius=half) - self._kernel(response_px) / 2
-        by_lift = LIFT_ERROR * (lift[i] - lift[0] / 2)
+        by_lift = lift_error * (lift[i] - lift[0] / 2)
         return 2 * half, 2 * float(np.sqrt(np.sum(kernel**2 * variance) + by_lift**2) / abs(slope))
 
     def _rings(self, radii: Float64Array) -> Float64Array:

@@ -8,7 +8,6 @@ from scipy.optimize import brentq, least_squares
 
 from obsarchive.science.arrays import Float64Array
 from obsarchive.science.psf.radial_profile import StarProfile
-from obsarchive.science.psf.stack_noise import LIFT_ERROR
 
 _MOST_HALO_ERROR = 0.5
 """Relative error of the halo's width from which on the star has none."""
@@ -51,6 +50,7 @@ def fit_core_and_halo(
     start: tuple[float, float],
     variance: Float64Array,
     aligned: Callable[[Float64Array], Float64Array] = np.zeros_like,
+    aligned_error: float = 0.0,
 ) -> CoreAndHalo:
     """Fit a Gaussian core and a Moffat halo to a star by least squares.
 
@@ -66,6 +66,8 @@ def fit_core_and_halo(
         Of the noise of each pixel of the star's box [unit of the image ** 2].
     aligned : callable
         What is not light of the star, by the distance from its peak [pixel].
+    aligned_error : float
+        Its relative error.
 
     Returns
     -------
@@ -91,7 +93,7 @@ def fit_core_and_halo(
     inverse = np.linalg.pinv(np.diff(ends, axis=1)[:, 0] / (2 * _LOG_STEP))
     scores = fit.jac * (weight * noise / unit)[:, np.newaxis]
     by_level = fit.jac.T @ weight * star.level_error(variance) / unit
-    by_lift = fit.jac.T @ (weight * LIFT_ERROR * aligned(radius)) / unit
+    by_lift = fit.jac.T @ (weight * aligned_error * aligned(radius)) / unit
     by_neighbours = doubts @ (weight[:, np.newaxis] * fit.jac) / unit
     # a sum of squares, which rounding does not make negative where a spike leaves widths undetermined
     moves = np.vstack([scores, by_level, by_lift, by_neighbours]) @ inverse.T

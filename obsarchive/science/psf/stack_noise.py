@@ -30,6 +30,7 @@ too small, and the curvature of the peaks, which noise has chosen, up to 25 % to
 BLOCK_PX, LEAST_BLOCKS = 4, 20
 _DIFFERENCES = 6
 _SAMPLES = 128
+_TINY = np.finfo(float).tiny
 _ROUNDS = 4
 """The light is what the profile is without the aligned noise."""
 
@@ -49,6 +50,10 @@ class StackNoise:
         high [unit of the image].
     light_lift : float
         The same by the noise of the light, in units of the peak without it.
+    chosen, light_chosen : float
+        The same where noise chose between two places of a frame, as far as it is a peak without a hollow around it.
+    lift_error : float
+        Relative error of the heights that are noise.
     sampling : float
         Relative error of the peak by frames of unequal sharpness that cover the pixels unevenly.
     offset : (float, float)
@@ -68,6 +73,9 @@ class StackNoise:
     sampling: float = 0.0
     offset: tuple[float, float] = (0.0, 0.0)
     light_lift: float = 0.0
+    chosen: float = 0.0
+    light_chosen: float = 0.0
+    lift_error: float = LIFT_ERROR
     coverage: float | None = None
     widening: float = 0.0
     n_places: int = 1
@@ -104,19 +112,36 @@ def noise_of_frames(measures: Sequence[FrameMeasure], scale: int, pixfrac: float
     n = max(len(known), 1)
     grain, speckles = noise_and_speckles(known)
     sky = float(np.mean([noise.variance for noise in known])) if known else 0.0
-    lift = float(np.mean([noise.lift * noise.variance for noise in known])) if known else 0.0
     peaks = np.array([m.peak for m in measures if m.noise is not None])
-    lifts = np.array([noise.lift for noise in known])
+    # the stack has of a frame what is at its position, which need not be the peak
+    placed = sum(m.peak if m.noise.height is None else m.noise.height for m in measures if m.noise is not None)
     # frames are aligned on what their pixels fold back, too
     lifting = np.array([grain + 2 * noise.folded * speckles for noise in known])
-    light_lift = float((lifting * lifts) @ peaks / peaks.sum()) if known and peaks.sum() > 0 else 0.0
+    lifts = np.array([noise.lifts(by_light) for noise, by_light in zip(known, lifting, strict=True)]).reshape(-1, 2)
+    variances = np.array([noise.variance for noise in known])
+    lift, chosen = (variances @ lifts / (n * scale**2)).tolist()
+    light_lift, light_chosen = ((lifting * peaks / placed) @ lifts).tolist() if placed > 0 else (0.0, 0.0)
+    # noise chose between places in few of the frames
+    heights = (variances + lifting * np.maximum(peaks, 0))[:, np.newaxis] * lifts
+    moved = np.array([noise.lift for noise in known]) * (variances + lifting * np.maximum(peaks, 0))
+    few = np.sqrt(np.sum((heights.sum(axis=1) - moved) ** 2)) / max(np.sum(heights), _TINY)
     sharpness = np.array([m.peak / m.flux for m in measures if m.noise is not None and m.flux > 0])
     unequal = float(np.std(sharpness) / np.mean(sharpness)) if len(sharpness) > 1 else 0.0
     # weight of the drops of one frame: amplitudes of its harmonics along one axis, and along both
     first = float(np.sinc(pixfrac) * np.sinc(1 / scale))
     uneven = np.sqrt(4 * first**4 + 4 * first**8)
     sampling = UNEVEN * uneven * unequal / n
-    return StackNoise(sky / (scale**2 * n), grain / n, lift / scale**2, sampling, light_lift=light_lift, n_places=n)
+    return StackNoise(
+        sky=sky / (scale**2 * n),
+        grain=grain / n,
+        lift=lift,
+        sampling=sampling,
+        light_lift=light_lift,
+        chosen=chosen,
+        light_chosen=light_chosen,
+        lift_error=float(np.hypot(LIFT_ERROR, few)),
+        n_places=n,
+    )
 
 
 def aligned_noise(radius_px: Float64Array, profile: Float64Array, noise: StackNoise, sigma_px: float) -> Float64Array:
@@ -124,7 +149,8 @@ def aligned_noise(radius_px: Float64Array, profile: Float64Array, noise: StackNo
 
     Noise moves a peak along its slopes. The mean of the moved noise is the divergence of its variance times the slopes
     of what it was smoothed with: high in the middle, low around it, and no light in all. That of the light is narrower
-    than that of the background, as it is where the light is.
+    than that of the background, as it is where the light is. Where noise chose between two places that
+    are further apart, its mean is that of the noise of what was compared: of heights a peak without a hollow.
 
     Parameters
     ----------
@@ -142,8 +168,8 @@ def aligned_noise(radius_px: Float64Array, profile: Float64Array, noise: StackNo
     for _ in range(_ROUNDS):
         light = profile - aligned
         slope = radius_px * np.gradient(light, radius_px) / 2
-        of_light = noise.light_lift * (light * (1 - squared / 2) + slope)
-        aligned = (noise.lift * (1 - squared / 2) + of_light) * np.exp(-squared / 2)
+        of_light = noise.light_lift * (light * (1 - squared / 2) + slope) + noise.light_chosen * light
+        aligned = (noise.lift * (1 - squared / 2) + noise.chosen + of_light) * np.exp(-squared / 2)
     return aligned
 
 

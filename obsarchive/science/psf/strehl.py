@@ -18,8 +18,8 @@ from obsarchive.science.psf.coverage_scatter import CoverageScatter, coverage_sc
 from obsarchive.science.psf.model import Optics, aperture_weights, diffraction_limited_psf
 from obsarchive.science.psf.neighbours import profile_among_neighbours
 from obsarchive.science.psf.radial_profile import ANNULUS, CORE_FWHM, StarProfile
-from obsarchive.science.psf.stack_noise import LIFT_ERROR, StackNoise, aligned_noise, stack_noise
-from obsarchive.science.registration.position_noise import DROP_VARIANCE
+from obsarchive.science.psf.stack_noise import StackNoise, aligned_noise, stack_noise
+from obsarchive.science.registration.noise_choice import DROP_VARIANCE
 from obsarchive.science.statistics import median_of_all
 
 APERTURE_ARCSEC = 2.5
@@ -164,15 +164,18 @@ def measure_strehl(
     def aligned(radius: Float64Array) -> Float64Array:
         return np.interp(radius, found.radii, lifts, right=0.0)
 
-    fit = fit_core_and_halo(star, (dy, dx), (1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec), variance, aligned)
-    peak_error, *place_errors = found.errors(noise.variance(star.patch), response_px)
-    fwhm, fwhm_error = found.full_width(noise.variance(star.patch), response_px, lifts) or (fit.fwhm, np.nan)
+    first = 1.2 * sharpest_px, _HALO_ARCSEC / pixel_arcsec
+    fit = fit_core_and_halo(star, (dy, dx), first, variance, aligned, noise.lift_error)
+    density = noise.variance(star.patch)
+    peak_error, *place_errors = found.errors(density, response_px)
+    width = found.full_width(density, response_px, lifts, noise.lift_error)
+    fwhm, fwhm_error = width or (fit.fwhm, np.nan)
     fwhm /= 1 + noise.widening
     of_fwhm, of_core, of_halo = _errors_by_coverage(fit, ratio, noise, places)
     core, unknown = _core_width(fit, fwhm, noise, places)
     shifted = np.hypot(noise.sampling / 2.355 * fwhm / np.sqrt(2), places.place * fwhm)
     flux_error = star.flux_error(variance)
-    by_light = peak_error / peak, LIFT_ERROR * lift / peak, flux_error / star.flux
+    by_light = peak_error / peak, noise.lift_error * lift / peak, flux_error / star.flux
     error = abs(ratio) * float(np.sqrt(np.sum(np.square([*by_light, noise.left, places.peak]))))
     reason = "; ".join(_doubts(star, fit, ratio, error, sharpest_px))
     return StrehlResult(

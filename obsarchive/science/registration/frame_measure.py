@@ -1,5 +1,6 @@
 """Measurement of the guide star in one frame: the peak of the core where there is one, and the centroid where not."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -9,6 +10,7 @@ from scipy import fft
 
 from obsarchive.science.arrays import Complex64Array, Complex128Array, Float32Array, Float64Array, FloatArray
 from obsarchive.science.imaging.hot_pixels import sharpest_star, without_spikes
+from obsarchive.science.registration.noise_choice import CoreChoice
 from obsarchive.science.registration.photon_transfer import folded_share, sums_of_rings
 from obsarchive.science.registration.pixel_phase import SCALES, without_phase_error
 from obsarchive.science.registration.position_noise import PositionNoise, finest, least_and_greatest, position_noise
@@ -33,6 +35,8 @@ HIT_PX, MOST_HITS = 3.0, 4
 """Reach of what a cosmic ray leaves [pixel], and how many of them in a window are too many."""
 OFFSET_SIGNIFICANCE = 6.0
 """Of the offset of such a core: the highest of many points of a smooth disc is noise that reaches 4 and more."""
+CLEAR = 3.0
+"""Sharpness over the least one from which on there is no doubt of a core."""
 
 
 @dataclass(frozen=True)
@@ -140,14 +144,15 @@ def measure(
     peak = float(core.terms[0, 0])
     snr = peak / smooth_noise if smooth_noise > 0 else np.inf if peak > 0 else 0.0
     sharpness = _sharpness(core.terms, core_sigma_px)
-    found, rival, from_whole = core, rival_of(smooth, (core.y, core.x), core.terms, core_sigma_px), None
-    if near is not None and rival is not None:
-        far_y, far_x = np.array([core.y - near[0], core.x - near[1]]) + rival.offset
-        rival = rival if np.hypot(far_y, far_x) <= near[2] else None
+    found, from_whole, choice, at_core = core, None, None, None
+    rival = _within(rival_of(smooth, (core.y, core.x), core.terms, core_sigma_px), core, near)
     if scale_px is not None and scale_px > core_sigma_px:
         whole, _ = _highest_point(spectrum, window.shape, 1.5 * scale_px)
         from_whole = np.array([core.y - whole.y, core.x - whole.x])
-        if snr < CORE_MIN_SNR or not _has_core(clean, core, rival, sharpness, from_whole, scale_px):
+        margin, at_core = _margin_of_core(clean, core, rival, sharpness, from_whole, scale_px)
+        if snr >= CORE_MIN_SNR:
+            choice = CoreChoice(margin, sharpness, peak, float(np.hypot(*from_whole)), core_sigma_px)
+        if snr < CORE_MIN_SNR or margin < 0:
             found, rival, from_whole = whole, None, None
     (y, x), doubt = (found.y, found.x), None
     if found is core and diffraction_px < 1:
@@ -159,11 +164,13 @@ def measure(
     # wide enough for the halo, so that the flux depends little on the seeing
     radius = max(8 * core_sigma_px, 3 * (scale_px or 0))
     flux, n_pixels = _aperture(clean, y, x, radius)
-    moved = position_noise(clean, (y, x), found.terms, found.sigma_px)
+    is_known = at_core and found is core and (y, x) == (core.y, core.x)
+    moved = at_core if is_known else position_noise(clean, (y, x), found.terms, found.sigma_px)
     if moved and diffraction_px < WELL_SAMPLED_PX:
         sums = sums_of_rings(clean[3:-3, 3:-3], finest(clean) ** 2 - moved.variance, (y - 3, x - 3))
         moved = replace(moved, rings=sums, folded=folded_share(diffraction_px, found.sigma_px))
-    moved = moved and replace(moved, rival=rival, from_whole=from_whole, phase=doubt)
+    height = None if found is core else _value_near(smooth, y, x)
+    moved = moved and replace(moved, rival=rival, from_whole=from_whole, phase=doubt, choice=choice, height=height)
     brightest = float(np.nanmax(window))
     return FrameMeasure(y, x, peak, flux, noise * n_pixels**0.5, sky, snr, sharpness, brightest, found is core, moved)
 
@@ -185,25 +192,40 @@ def _core_of(
     return image, spectrum, core, smooth
 
 
-def _has_core(
+def _within(rival: RivalPeak | None, core: _Peak, near: tuple[float, float, float] | None) -> RivalPeak | None:
+    """Return a rival unless it is further from a place than the core may be."""
+    if near is None or rival is None:
+        return rival
+    far_y, far_x = np.array([core.y - near[0], core.x - near[1]]) + rival.offset
+    return rival if np.hypot(far_y, far_x) <= near[2] else None
+
+
+def _margin_of_core(
     image: Float32Array,
     core: _Peak,
     rival: RivalPeak | None,
     sharpness: float,
     from_whole: Float64Array,
     scale_px: float,
-) -> bool:
-    """Return whether the highest point of a star is a core, by its sharpness and its offset from the centroid."""
+) -> tuple[float, PositionNoise | None]:
+    """Return the sharpness of the highest point beyond the least one of a core, and its noise where that is in doubt.
+
+    The first is negative where it is no core.
+    """
     offset = float(np.hypot(*from_whole)) / scale_px
-    if sharpness >= SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * offset:
-        return True
-    if sharpness < SHARPNESS_OF_BLUNT + SHARPNESS_PER_SQUARE * offset**2:
-        return False
-    noise = position_noise(image, (core.y, core.x), core.terms, core.sigma_px)
+    least = SHARPNESS_AT_CENTRE + SHARPNESS_PER_OFFSET * offset
+    is_clear = sharpness >= CLEAR * least
+    noise = None if is_clear else position_noise(image, (core.y, core.x), core.terms, core.sigma_px)
     if noise is None:
-        return False
+        return sharpness - least, None
     covariance = replace(noise, rival=rival).covariance(noise.grain)
-    return float(from_whole @ np.linalg.solve(covariance, from_whole)) > OFFSET_SIGNIFICANCE**2
+    # without noise any offset is significant
+    significance = np.inf
+    if np.linalg.det(covariance) > 0:
+        significance = math.sqrt(max(float(from_whole @ np.linalg.solve(covariance, from_whole)), 0.0))
+    # the error of a place is the smaller, the sharper the peak is
+    significant = sharpness * OFFSET_SIGNIFICANCE / significance if significance > 0 else np.inf
+    return sharpness - min(least, max(SHARPNESS_OF_BLUNT + SHARPNESS_PER_SQUARE * offset**2, significant)), noise
 
 
 def _sky(window: FloatArray) -> tuple[float, float]:
@@ -289,6 +311,12 @@ def _sharpness(terms: FloatArray, core_sigma_px: float) -> float:
         return 0.0
     least, _ = least_and_greatest(-np.array([[terms[2, 0], terms[1, 1]], [terms[1, 1], terms[0, 2]]]))
     return max(least * 2 * core_sigma_px**2 / float(terms[0, 0]), 0.0)
+
+
+def _value_near(image: FloatArray, y: float, x: float) -> float:
+    """Return the value of the pixel that is nearest to a position."""
+    ny, nx = image.shape
+    return float(image[min(max(round(y), 0), ny - 1), min(max(round(x), 0), nx - 1)])
 
 
 @njit(cache=True)

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from obsarchive.science.arrays import Float32Array, Float64Array, FloatArray
+from obsarchive.science.registration.noise_choice import DROP_VARIANCE, CoreChoice
 from obsarchive.science.registration.photon_transfer import LEAST_RINGS, grain_of_rings
 from obsarchive.science.registration.rival_peaks import RivalPeak
 from obsarchive.science.registration.windows import cut, rim
@@ -15,8 +16,6 @@ from obsarchive.science.statistics import median_of_all, robust_sigma
 
 GRAIN_HALF_PX = 15
 """Half side of the square in which noise is compared with light [pixel]."""
-DROP_VARIANCE = 0.04
-"""Of the square drops of a drizzled stack and its pixels [pixel^2]."""
 SIXTH_DIFFERENCES = 924.0
 """Sum of the squared coefficients of the sixth difference."""
 RIM_PARTS, MOST_OF_PART = 16, 4.0
@@ -39,8 +38,8 @@ class PositionNoise:
     variance : float
         Of a pixel of the background [counts^2].
     lift : float
-        Height of a narrow peak at the position found that is noise, as the position is where noise is high, by noise
-        of variance 1 of a pixel [1 / counts].
+        Height of a narrow peak at the position found that is noise, as noise moves the position to where it is high, by
+        noise of variance 1 of a pixel [1 / counts].
     excess, total : float
         Around the star the variance of the noise beyond that of the background [counts^2], and the light
         [counts/pixel]: their quotient is the grain, the variance by one count of light.
@@ -55,6 +54,10 @@ class PositionNoise:
         where the whole star was not measured [pixel].
     phase : ndarray (2,) or None
         Standard error (y, x) of the correction for where in a pixel the star is; None without one [pixel].
+    choice : CoreChoice or None
+        Between core and centroid; None where there was none.
+    height : float or None
+        Of the smoothed window at the position, where that is a centroid; None where it is the peak [counts/pixel].
     """
 
     sky: Float64Array
@@ -68,6 +71,8 @@ class PositionNoise:
     folded: float = 0.0
     from_whole: Float64Array | None = None
     phase: Float64Array | None = None
+    choice: CoreChoice | None = None
+    height: float | None = None
 
     @property
     def grain(self) -> float:
@@ -78,6 +83,21 @@ class PositionNoise:
         """Return the noise of a star that is known to be the right one of several, which are further away."""
         is_other = self.rival is not None and np.hypot(*self.rival.offset) > reach_px
         return replace(self, rival=None if is_other else self.rival, from_whole=None)
+
+    def lifts(self, grain: float) -> Float64Array:
+        """Return the heights (2,) at the position that are noise, by noise of variance 1 of a pixel [1 / counts].
+
+        The first is of a narrow peak in a hollow, the second of a peak without one, see `aligned_noise`: what moved the
+        position, and what made it this one of two places.
+
+        Parameters
+        ----------
+        grain : float
+            Variance of the noise by one count of light [counts].
+        """
+        by_rival = self.rival.lift(self.variance, grain) if self.rival else 0.0
+        in_hollow, alone = self.choice.lifts(self.variance, grain) if self.choice else (0.0, 0.0)
+        return np.array([self.lift + in_hollow, by_rival + alone])
 
     def covariance(self, grain: float) -> Float64Array:
         """Return the covariance of the position (2, 2) with noise of this variance by one count of light [pixel^2]."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from obsarchive.science.arrays import Float64Array, FloatArray
+from obsarchive.science.registration.noise_choice import DROP_VARIANCE, density_of_ties
 
 LEAST_HEIGHT = 0.5
 """Least height of a rival, over that of the highest peak."""
@@ -28,12 +29,18 @@ class RivalPeak:
         [counts/pixel].
     share : float
         Variance of the difference by white noise of variance 1, half of it.
+    sigma_px : float
+        Of the Gaussian that smooths the image [pixel].
+    is_peak : bool
+        Whether it is a peak, not the end of a ridge.
     """
 
     offset: Float64Array
     gap: float
     total: float
     share: float
+    sigma_px: float
+    is_peak: bool = True
 
     def covariance(self, variance: float, grain: float) -> Float64Array:
         """Return what the choice adds to the covariance of the position (2, 2) [pixel^2].
@@ -45,10 +52,23 @@ class RivalPeak:
         grain : float
             Variance by one count of light [counts].
         """
-        noise = math.sqrt(max(self.share * (2 * variance + grain * max(self.total, 0.0)), 0.0))
+        noise = self._noise(variance, grain)
         # the chance that without noise the other one is the higher
         chance = 0.5 * math.erfc(self.gap / (math.sqrt(2) * noise)) if noise > 0 else 0.0
         return chance * np.outer(self.offset, self.offset)
+
+    def lift(self, variance: float, grain: float) -> float:
+        """Return the height of noise at the chosen peak, because it was chosen, see `CoreChoice.lifts` [1/counts].
+
+        Along a ridge noise is free to move the peak, which is no choice.
+        """
+        density = density_of_ties(self.gap, self._noise(variance, grain)) if self.is_peak else 0.0
+        narrow = 2 / (1 + DROP_VARIANCE / self.sigma_px**2)
+        return narrow * 2 * self.share * density
+
+    def _noise(self, variance: float, grain: float) -> float:
+        """Return the noise of the gap [counts/pixel]."""
+        return math.sqrt(max(self.share * (2 * variance + grain * max(self.total, 0.0)), 0.0))
 
 
 def rival_of(smooth: FloatArray, place: tuple[float, float], terms: FloatArray, sigma_px: float) -> RivalPeak | None:
@@ -101,7 +121,8 @@ def rival_of(smooth: FloatArray, place: tuple[float, float], terms: FloatArray, 
         return None
     offset, gap = np.array([dy[best] + along_y[best], dx[best] + along_x[best]]), float(gaps[best])
     common = math.exp(-float(offset @ offset) / (4 * sigma_px**2))
-    return RivalPeak(offset, gap, 2 * height - gap, (1 - common) / (4 * math.pi * sigma_px**2))
+    share = (1 - common) / (4 * math.pi * sigma_px**2)
+    return RivalPeak(offset, gap, 2 * height - gap, share, sigma_px, bool(is_peak[best]))
 
 
 def _vertices(before: FloatArray, middle: FloatArray, after: FloatArray) -> tuple[FloatArray, FloatArray]:
