@@ -184,6 +184,7 @@ class FaintSequence(FrameSequence):
     def _aligned_on_window(self, usable: list[int], known: Float64Array) -> tuple[GuideStar, Alignment, Sequence[str]]:
         """Alignment on a window around the brightest star."""
         stars, offsets = self._steady_stars(usable) if len(usable) >= MIN_STEADY_FRAMES else [], np.zeros_like(known)
+        is_steady = bool(stars)
         if not stars:
             star, offsets = self._moving_star(usable, known)
             stars = [star]
@@ -192,9 +193,9 @@ class FaintSequence(FrameSequence):
         windows, origins = self._windows(usable, star, offsets, half)
         alignment = self._aligned_windows(windows, usable, stars[1:], offsets, half)
         found = alignment.shifts + origins[0] - origins
-        if _is_far(found, alignment.errors):
+        if is_steady and _is_far(found, alignment.errors):
             # whatever lies in the tapered edges of windows that stay where they are pulls at a star that moves
-            half = self._half_around(star, float(np.abs(found).max()))
+            half = self._half_within(star, float(np.abs(found).max()))
             windows, origins = self._windows(usable, star, found, half)
             alignment = self._aligned_windows(windows, usable, stars[1:], found, half, follow=True)
             offsets = found
@@ -305,12 +306,14 @@ class FaintSequence(FrameSequence):
         more = [self._windows(usable, other, offsets, half)[0] for other in others]
         return align_star(self._without_cosmic_rays(windows), more, follow=follow)
 
-    def _half_around(self, star: GuideStar, drift_px: float = 0.0) -> int:
+    def _half_around(self, star: GuideStar) -> int:
+        return min(max(self.half, 2 * star.half_window_px), *(side // 2 for side in self.frames.shape))
+
+    def _half_within(self, star: GuideStar, drift_px: float) -> int:
         """Half of the side of a window that has room around a star that drifts, but for one at the very edge."""
         room = min(*(min(c, n - 1 - c) for c, n in zip((star.y, star.x), self.frames.shape, strict=True))) - drift_px
-        wanted = max(self.half, 2 * star.half_window_px)
         least = max(LEAST_HALF_PX, round(LEAST_HALF_SIZES * star.scale_px))
-        return min(max(min(wanted, int(room)), least), *(side // 2 for side in self.frames.shape))
+        return min(self._half_around(star), max(int(room), least))
 
     def _windows(
         self, usable: list[int], star: GuideStar, offsets: Float64Array, half: int
