@@ -18,18 +18,23 @@ from obsarchive.io.atomic import atomic_write
 def noted_start(path: Path) -> Iterator[None]:
     """Keep a note, while the block runs, that this process is the daemon; a disk that fails is not in its way.
 
+    That of another process that runs stays: one of the two will be refused, and is not the one that came first.
+
     Parameters
     ----------
     path : Path
         The note: :attr:`.Layout.start_record`.
     """
+    note = json.dumps({**this_process(), "noted": utc_now().isoformat()}).encode()
     with suppress(*DISK_ERRORS):
-        atomic_write(path, json.dumps({**this_process(), "noted": utc_now().isoformat()}).encode())
+        if starting_since(path, None) is None:
+            atomic_write(path, note)
     try:
         yield
     finally:
         with suppress(OSError):
-            path.unlink()
+            if path.read_bytes() == note:
+                path.unlink()
 
 
 def starting_since(path: Path, last_report: datetime | None) -> datetime | None:

@@ -48,3 +48,13 @@ def test_a_folder_that_cannot_be_written_is_not_in_the_way(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with noted_start(tmp_path / "file" / ".daemon.json"):
         assert starting_since(tmp_path / "file" / ".daemon.json", None) is None
+
+
+def test_a_process_that_comes_second_leaves_the_note_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / ".daemon.json"
+    with noted_start(path):
+        first = path.read_bytes()
+        with noted_start(path):
+            assert path.read_bytes() == first
+        assert path.read_bytes() == first
+    assert not path.exists()
