@@ -189,22 +189,21 @@ class FaintSequence(FrameSequence):
             star, offsets = self._moving_star(usable, known)
             stars = [star]
         self.work.progress(0.2, "registering frames")
-        star, half = stars[0], self._half_around(stars[0])
-        windows, origins = self._windows(usable, star, offsets, half)
-        alignment = self._aligned_windows(windows, usable, stars[1:], offsets, half)
-        found = alignment.shifts + origins[0] - origins
-        if is_steady and _is_far(found, alignment.errors):
+        star = stars[0]
+        windows, origins, alignment = self._aligned_windows(usable, stars, offsets, self._half_around(star))
+        shifts = alignment.shifts + origins[0] - origins
+        if is_steady and _is_far(shifts, alignment.errors):
             # whatever lies in the tapered edges of windows that stay where they are pulls at a star that moves
-            half = self._half_within(star, float(np.abs(found).max()))
-            windows, origins = self._windows(usable, star, found, half)
-            alignment = self._aligned_windows(windows, usable, stars[1:], found, half, follow=True)
-            offsets = found
+            offsets, half = shifts, self._half_within(star, float(np.abs(shifts).max()))
+            windows, origins, alignment = self._aligned_windows(usable, stars, offsets, half, follow=True)
+            shifts = alignment.shifts + origins[0] - origins
         # in the middle of the window, but of one that the edge of the frame moves inwards
         place = np.array([star.y, star.x]) - np.rint(offsets[0]) - origins[0]
         y, x = origins[0] + star_near(alignment.template, (place[0], place[1]), windows.shape[1] // 4)
-        reasons = self._with_saturation(windows, alignment.reasons())
-        found = replace(star, y=float(y), x=float(x), snr=float(np.median(alignment.significance)))
-        return found, replace(alignment, shifts=alignment.shifts + origins[0] - origins), reasons
+        whole = replace(alignment, shifts=shifts)
+        # of a dithered sequence no frame has slipped that is where the whole fields have it
+        reasons = self._with_saturation(windows, (whole if is_steady else alignment).reasons())
+        return replace(star, y=float(y), x=float(x), snr=float(np.median(alignment.significance))), whole, reasons
 
     def _aligned_by_stars(
         self, usable: list[int], field: Orientation, lists: Mapping[int, StarList]
@@ -294,17 +293,12 @@ class FaintSequence(FrameSequence):
             raise Unprocessable(f"{err} on the {n} frames together", "zero_flux") from err
 
     def _aligned_windows(
-        self,
-        windows: StarWindows,
-        usable: list[int],
-        others: Sequence[GuideStar],
-        offsets: Float64Array,
-        half: int,
-        follow: bool = False,
-    ) -> Alignment:
-        """Alignment of windows around a star, and of those around others in the same frames."""
-        more = [self._windows(usable, other, offsets, half)[0] for other in others]
-        return align_star(self._without_cosmic_rays(windows), more, follow=follow)
+        self, usable: list[int], stars: Sequence[GuideStar], offsets: Float64Array, half: int, follow: bool = False
+    ) -> tuple[StarWindows, Float64Array, Alignment]:
+        """Windows around the first star, where each begins (y, x), and their alignment with those of the others."""
+        (windows, origins), *others = (self._windows(usable, star, offsets, half) for star in stars)
+        clean = self._without_cosmic_rays(windows)
+        return windows, origins, align_star(clean, [more for more, _ in others], follow=follow)
 
     def _half_around(self, star: GuideStar) -> int:
         return min(max(self.half, 2 * star.half_window_px), *(side // 2 for side in self.frames.shape))

@@ -72,3 +72,14 @@ def test_a_star_near_the_edge_that_drifts_is_where_it_is(tmp_path: Path) -> None
     bench = exposed(tmp_path, [(120.0, 28.0, 3e5), (112.0, 58.0, 1e5), (176.0, 27.0, 1.8e5)], positions, 8)
     assert stacked(bench).event == "succeed"
     assert np.std(pulls(bench, positions)) < 1.4
+
+
+def test_a_frame_that_slipped_is_told_though_windows_follow_the_star(tmp_path: Path) -> None:
+    rng = np.random.default_rng(80)
+    positions = np.linspace(0, 6, 24)[:, np.newaxis] * [1.0, -0.6] + 0.3 * rng.standard_normal((24, 2))
+    positions[11] += (9, 7)
+    bench = exposed(tmp_path, [(128.0, 128.0, 3e5)], positions, 9)
+    assert stacked(bench).event == "succeed"
+    rows = [line.split() for line in bench.product("ccd/shifts.txt").read_text().splitlines()]
+    left_out = {row[0]: row[-1].partition(":")[0] for row in rows if row[0] != "#" and row[-1] != "-"}
+    assert left_out == {"11": "slipped"}
