@@ -153,7 +153,7 @@ def find_companions(
     while True:
         y, x, level = brightest_source(np.where(refused, np.nan, snr), place.fwhm_px, beyond, tail.at(radius))
         if level < CANDIDATE or len(found) == MAX_DETECTIONS:
-            return tuple(by_light(found)), left, tail
+            return tuple(_by_light(found)), left, tail
         detection, model = measured(place, components, count, left, (y, x))
         if _is_companion(detection) and not _is_ghost(detection, found, place):
             # a companion is no part of the noise whose tail it has to exceed
@@ -195,7 +195,7 @@ def _together(
     if len(sources) < 2:
         return found, residual
     # copies of companions in the model of each other would be noise, too
-    alone = place.without([(item.dy, item.dx, item.flux_ratio) for item in by_light(sources)])
+    alone = place.without([(item.dy, item.dx, item.flux_ratio) for item in _by_light(sources)])
     models = [
         np.float32(item.flux_ratio) * components.subtract(alone.sharp_companion(item.dy, item.dx), [count])[0]
         for item in sources
@@ -213,7 +213,7 @@ def _together(
     return found, rest
 
 
-def by_light(sources: Sequence[Detection]) -> list[Detection]:
+def _by_light(sources: Sequence[Detection]) -> list[Detection]:
     """Return sources, brightest first."""
     return sorted(sources, key=lambda item: -item.flux_ratio)
 

@@ -119,21 +119,9 @@ class Alignment:
 
     def among(self, n: int, which: Sequence[int]) -> "Alignment":
         """Return the alignment of these frames among `n`; the others have no quality and no shift."""
-
-        def spread(values: Float64Array, empty: float) -> Float64Array:
-            every = np.full((n, *values.shape[1:]), empty)
-            every[list(which)] = values
-            return every
-
-        return Alignment(
-            spread(self.shifts, 0.0),
-            spread(self.errors, np.nan),
-            spread(self.amplitude, 0.0),
-            spread(self.significance, 0.0),
-            spread(self.quality, 0.0),
-            spread(self.expected, 0.0),
-            self.template,
-        )
+        none = np.zeros(n)
+        empty = Alignment(np.zeros((n, 2)), np.full(n, np.nan), none, none, none, none, self.template)
+        return empty.replaced(np.asarray(which, int), self)
 
 
 def align(
