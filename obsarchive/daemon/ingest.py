@@ -135,6 +135,7 @@ class Ingest:
         Documents that the published archiver left in the database are taken over before, and counted, too.
         """
         taken = published_archiver.take_over(self.store.observations)
+        self._nights.clear()  # their seeing may have been measured since
         nights = self.store.nights.names()
         pipelines = [link.pipeline for link in decision_chain(self.config)]
         whole = self.store.nights.names([pipeline.name for pipeline in pipelines if pipeline.scope == "night"])
