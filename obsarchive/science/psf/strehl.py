@@ -135,12 +135,7 @@ def measure_strehl(
     aperture_px = _aperture_px(image.shape, pixel_arcsec, core_px)
     guess = _brightest_star(image, core_px) if centre is None else centre
     row, column = _brightest_pixel(image, guess, core_px, sharpest_px / 2.355)
-    star = profile_among_neighbours(image, (row, column), aperture_px, core_px)
-    if not star.peak_snr >= _DETECTION_SNR:
-        raise Unprocessable(
-            f"expected a star of peak S/N above {_DETECTION_SNR:g} near (y, x) = ({row}, {column}), "
-            f"found {star.peak_snr:.1f}"
-        )
+    star = _star_at(image, (row, column), aperture_px, core_px)
     found = band_limited_peak(star.patch, optics, pixel_arcsec)
     dy, dx = found.y, found.x
     # at the sub-pixel phase of the star: both peaks lose alike by sampling
@@ -148,13 +143,9 @@ def measure_strehl(
     ideal = band_limited_peak(perfect, optics, pixel_arcsec)
     perfect_flux = _perfect_flux(optics, pixel_arcsec, response_px, aperture_px)
     noise = noise or stack_noise(star.box - star.background, core_px, aperture_px, response_px)
-    # peaks of frames are looked for at half of lambda / D
-    searched_px = float(
-        np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, np.sqrt(DROP_VARIANCE) * response_px[0])
-    )
     places = _scatter_by_places(optics, pixel_arcsec, response_px, noise)
     lifted = replace(noise, lift=noise.lift + places.lift * found.height)
-    lifts = aligned_noise(found.radii, found.profile, lifted, searched_px)
+    lifts = aligned_noise(found.radii, found.profile, lifted, _searched_px(optics, pixel_arcsec, response_px))
     lift = float(lifts[0])
     peak = (found.height - lift) / (1 + (noise.coverage or 0.0))
     # both peaks relative to the flux in the same aperture
@@ -197,6 +188,22 @@ def measure_strehl(
         reason=reason,
         box=star.box.astype(np.float32),
     )
+
+
+def _star_at(image: FloatArray, pixel: tuple[int, int], aperture_px: float, core_px: float) -> StarProfile:
+    """Return the profile of the star at its brightest pixel, without its neighbours, or reject an image without one."""
+    star = profile_among_neighbours(image, pixel, aperture_px, core_px)
+    if not star.peak_snr >= _DETECTION_SNR:
+        raise Unprocessable(
+            f"expected a star of peak S/N above {_DETECTION_SNR:g} near (y, x) = ({pixel[0]}, {pixel[1]}), "
+            f"found {star.peak_snr:.1f}"
+        )
+    return star
+
+
+def _searched_px(optics: Optics, pixel_arcsec: float, response_px: tuple[float, ...]) -> float:
+    """Return the sigma with which peaks of frames are looked for, half of lambda / D, and then drizzled."""
+    return float(np.hypot(optics.lambda_over_d_arcsec / pixel_arcsec / 2, np.sqrt(DROP_VARIANCE) * response_px[0]))
 
 
 def _scatter_by_places(
